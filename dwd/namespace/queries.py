@@ -1,0 +1,77 @@
+"""Read-only views of the namespace."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import attrs
+
+from dwd.model.ids import InodeNumber
+from dwd.model.inode import Inode
+from dwd.model.segment import Extent
+from dwd.namespace import keys, records
+from dwd.namespace.state import State
+
+_ORDINAL_MAX = (1 << keys.COOKIE_ORDINAL_BITS) - 1
+
+
+def lookup(state: State, parent: InodeNumber, name: bytes) -> Inode | None:
+    """The inode under a name, or None. Raises NamespaceRefusal when the parent is no directory."""
+    state.directory(parent)
+    entry = state.find_entry(parent, name)
+    return None if entry is None else state.inode(entry.number)
+
+
+@attrs.frozen
+class Listed:
+    """One name of a directory; listing goes on behind `cookie`."""
+
+    name: bytes
+    cookie: int
+    inode: Inode
+
+
+def list_directory(state: State, number: InodeNumber, cookie: int, limit: int) -> tuple[list[Listed], bool]:
+    """At most `limit` entries behind a cookie (0: from the start), and whether that was all.
+
+    A cookie is a name's hash and its place among the names with the same hash, so it stays right while
+    others come and go.
+    """
+    position = cookie - keys.COOKIE_FIRST
+    resume, skip = (0, 0) if position < 0 else (position >> keys.COOKIE_ORDINAL_BITS, (position & _ORDINAL_MAX) + 1)
+    start, end = keys.entries_from(number, resume), keys.rows_of(b"D", number)[1]
+    listed: list[Listed] = []
+    hashed, ordinal = resume, -1
+    for key, raw in state.store.range(start, end, limit + skip + 1):
+        here = keys.entry_hash(key)
+        ordinal = ordinal + 1 if here == hashed else 0
+        hashed = here
+        if here == resume and ordinal < skip:
+            continue
+        if len(listed) == limit:
+            return listed, False
+        inode = state.inode(records.ENTRY.decode(raw).number)
+        place = here << keys.COOKIE_ORDINAL_BITS | min(ordinal, _ORDINAL_MAX)
+        listed.append(Listed(keys.entry_name(key), place + keys.COOKIE_FIRST, inode))
+    return listed, True
+
+
+def list_xattrs(state: State, number: InodeNumber) -> list[bytes]:
+    """The names of an inode's extended attributes."""
+    state.inode(number)
+    return [keys.xattr_name(key) for key, _ in state.store.range(*keys.rows_of(b"X", number))]
+
+
+def extents_within(state: State, number: InodeNumber, start: int, end: int) -> Iterator[tuple[int, Extent]]:
+    """The extents that hold bytes of [start, end), each cut to it, in order; what lies between is a hole."""
+    before = state.extent_before(number, start)
+    if before is not None and before[0] + before[1].length > start:
+        offset, extent = before
+        skip = start - offset
+        yield start, extent.part(skip, min(extent.length - skip, end - start))
+    for offset, extent in state.extents(number, start, end):
+        yield offset, extent.part(0, min(extent.length, end - offset)) if offset + extent.length > end else extent
+
+
+def orphans(state: State, limit: int) -> list[InodeNumber]:
+    """Some of the inodes that have no name."""
+    return list(islice(state.orphans(), limit))

@@ -1,0 +1,167 @@
+"""Walk a whole namespace and say what is wrong with it: fsck's eyes on metadata, as a function of the state.
+
+Give it a state that does not change meanwhile (a snapshot). Memory grows with inodes: some 100 bytes each.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from dwd.model.ids import ROOT, InodeNumber, SegmentId
+from dwd.model.inode import Inode
+from dwd.namespace import keys, records
+from dwd.namespace.state import State
+
+_REPORT_EVERY = 1024  # rows
+
+
+@attrs.frozen
+class Defect:
+    """One thing that is wrong; the codes are public (docs/OPERATIONS.md)."""
+
+    code: str
+    subject: str
+    detail: str
+
+
+@attrs.define
+class Survey:
+    """What was walked."""
+
+    inodes: int = 0
+    entries: int = 0
+    extents: int = 0
+    segments: int = 0
+    defects: list[Defect] = attrs.field(factory=list)
+    links: Counter[InodeNumber] = attrs.field(factory=Counter)
+    children: Counter[InodeNumber] = attrs.field(factory=Counter)
+    subdirectories: Counter[InodeNumber] = attrs.field(factory=Counter)
+    live: Counter[SegmentId] = attrs.field(factory=Counter)
+    inline: Counter[InodeNumber] = attrs.field(factory=Counter)
+    allocated: Counter[InodeNumber] = attrs.field(factory=Counter)
+
+    def found(self, code: str, subject: str, detail: str) -> None:
+        """Note a defect."""
+        self.defects.append(Defect(code, subject, detail))
+
+
+def survey(state: State, progress: Callable[[int], None]) -> Survey:
+    """Check every row of every table against the others; `progress` is told how many rows were seen."""
+    result = Survey()
+    seen = 0
+    for step in (_entries, _extents, _inodes, _segments):
+        for _ in step(state, result):
+            seen += 1
+            if seen % _REPORT_EVERY == 0:
+                progress(seen)
+    _counters(state, result)
+    return result
+
+
+def _entries(state: State, result: Survey) -> Iterator[None]:
+    for key, raw in state.store.range(*keys.table(b"D")):
+        parent, name = InodeNumber(keys.number_of(key)), keys.entry_name(key)
+        record = records.ENTRY.decode(raw)
+        subject = f"entry {name!r} of directory {parent}"
+        result.entries += 1
+        result.links[record.number] += 1
+        result.children[parent] += 1
+        inode = state.find_inode(record.number)
+        if inode is None:
+            result.found("dangling-entry", subject, f"leads to inode {record.number}, which does not exist")
+        else:
+            _entry_fits(result, subject, parent, record.kind, inode)
+        if keys.entry_hash(key) != keys.name_hash(name, state.volume.seed):
+            result.found("misplaced-entry", subject, "its hash is not its name's: it cannot be looked up")
+        yield
+
+
+def _entry_fits(result: Survey, subject: str, parent: InodeNumber, kind: int, inode: Inode) -> None:
+    if inode.kind != kind:
+        result.found("wrong-kind", subject, f"says type {kind:o}, the inode says {inode.kind:o}")
+    if inode.is_directory:
+        result.subdirectories[parent] += 1
+        if inode.parent != parent:
+            result.found("wrong-parent", subject, f"the directory says that its parent is {inode.parent}")
+
+
+def _extents(state: State, result: Survey) -> Iterator[None]:
+    previous, end = InodeNumber(0), 0
+    for key, raw in state.store.range(*keys.table(b"E")):
+        number, offset = InodeNumber(keys.number_of(key)), keys.extent_offset(key)
+        extent = records.EXTENT.decode(raw)
+        subject = f"inode {number} at byte {offset}"
+        result.extents += 1
+        result.allocated[number] += extent.length
+        if number == previous and offset < end:
+            result.found("overlapping-extents", subject, f"begins before the extent in front of it ends ({end})")
+        previous, end = number, offset + extent.length
+        if extent.inline:
+            result.inline[number] += extent.length
+            if len(extent.data) != extent.length:
+                result.found("wrong-inline-length", subject, f"{len(extent.data)} bytes for {extent.length}")
+        else:
+            _extent_fits(state, result, subject, extent.segment, extent.at + extent.length)
+            result.live[extent.segment] += extent.length
+        yield
+
+
+def _extent_fits(state: State, result: Survey, subject: str, number: SegmentId, end: int) -> None:
+    segment = state.find_segment(number)
+    if segment is None:
+        result.found("missing-segment", subject, f"points into segment {number:016x}, which has no record")
+    elif end > segment.length:
+        result.found("extent-beyond-segment", subject, f"ends at {end} of segment {number:016x}'s {segment.length}")
+
+
+def _inodes(state: State, result: Survey) -> Iterator[None]:
+    for key, raw in state.store.range(*keys.table(b"I")):
+        inode = records.INODE.decode(raw)
+        result.inodes += 1
+        subject = f"inode {inode.number}"
+        if keys.number_of(key) != inode.number:
+            result.found("wrong-number", subject, f"stands under {keys.number_of(key)}")
+        for code, have, want in _expectations(result, inode):
+            if have != want:
+                result.found(code, subject, f"says {have}, counted {want}")
+        last = state.extent_before(inode.number, 1 << 63)
+        if last is not None and last[0] + last[1].length > inode.size:
+            result.found("extent-beyond-size", subject, f"bytes up to {last[0] + last[1].length}, size {inode.size}")
+        if (inode.links == 0) != state.is_orphan(inode.number):
+            result.found("wrong-orphan", subject, "has no name and is not kept as an orphan, or the other way round")
+        yield
+
+
+def _expectations(result: Survey, inode: Inode) -> Iterator[tuple[str, int, int]]:
+    number = inode.number
+    named = result.links[number]
+    if inode.is_directory:
+        subdirectories = result.subdirectories[number]
+        yield "wrong-link-count", inode.links, 2 + subdirectories if named or number == ROOT else 0
+        yield "wrong-entry-count", inode.size, result.children[number]
+    else:
+        yield "wrong-link-count", inode.links, named
+    yield "wrong-allocation", inode.allocated, result.allocated[number]
+
+
+def _segments(state: State, result: Survey) -> Iterator[None]:
+    for letter in (b"S", b"G"):
+        for segment in state.segments(letter):
+            result.segments += 1
+            live = result.live[segment.id]
+            if segment.live != live or (live == 0) != (letter == b"G"):
+                subject = f"segment {segment.id:016x}"
+                result.found("wrong-live-count", subject, f"says {segment.live} living bytes, counted {live}")
+            yield
+
+
+def _counters(state: State, result: Survey) -> None:
+    volume = state.volume
+    for code, have, want in (
+        ("wrong-inode-total", volume.inodes, result.inodes),
+        ("wrong-stored-total", volume.stored_bytes, result.live.total()),
+        ("wrong-inline-total", volume.inline_bytes, result.inline.total()),
+    ):
+        if have != want:
+            result.found(code, "volume", f"says {have}, counted {want}")
