@@ -1,0 +1,233 @@
+"""A brick in a directory: one file a shard, header page then body, under shards/XX/SEGMENT.INDEX.
+
+Rules: a shard is written once, under its final name, and never over another file; it is complete only if its
+header and checksums verify, which every read checks for the blocks it touches. Any thread may call.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from dwd.adapters.brick_faults import brick_error, brick_errors
+from dwd.adapters.brick_identity import SHARDS, check_brick, make_brick, shard_directory
+from dwd.adapters.cached_open import open_cached
+from dwd.adapters.durable_files import create_file
+from dwd.adapters.shard_files import OpenShard, OpenShards, OpenShardsStatistics
+from dwd.codec.blocks import covering_blocks, verify_blocks
+from dwd.codec.shard_header import HEADER_BYTES, ShardHeader, decode_shard_header
+from dwd.codec.superblock import Superblock
+from dwd.model.errors import CorruptShard, FormatTooNew
+from dwd.model.ids import BrickId, SegmentId, ShardIndex, VolumeId
+from dwd.model.limits import BLOCK_BYTES
+from dwd.ports import BrickSpace
+
+_SHARD_NAME: Final = re.compile(r"([0-9a-f]{16})\.(0|[1-9][0-9]?)")
+_VERIFY_BYTES: Final = 16 * BLOCK_BYTES  # read at a time
+_WOULD_WAIT: Final = frozenset({errno.EAGAIN, errno.EOPNOTSUPP})  # the second: a file system that cannot tell
+
+
+def create_brick(path: Path, volume: VolumeId, brick: BrickId) -> "BrickDirectory":
+    """Make an absent or empty folder a brick, and open it. Raises as make_brick and open_brick do."""
+    make_brick(path, volume, brick)
+    return open_brick(path, volume, brick)
+
+
+def open_brick(path: Path, volume: VolumeId, brick: BrickId) -> "BrickDirectory":
+    """Open a brick that exists.
+
+    Raises:
+        VolumeMismatch: the folder is another brick.
+        BrickFault: it is missing, damaged or read-only.
+        FormatTooNew: a newer version made it.
+    """
+    return BrickDirectory(path, check_brick(path, volume, brick))
+
+
+class BrickDirectory:
+    """The port Brick, on a directory. Made by create_brick and open_brick."""
+
+    def __init__(self, path: Path, superblock: Superblock) -> None:
+        self._path = path
+        self._superblock = superblock
+        self._open = OpenShards()
+
+    @property
+    def id(self) -> BrickId:
+        """The identity in its superblock."""
+        return self._superblock.brick
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def superblock(self) -> Superblock:
+        """What the folder says of itself."""
+        return self._superblock
+
+    def close(self) -> None:
+        """Close the files that are kept open for reading."""
+        self._open.close()
+
+    def statistics(self) -> OpenShardsStatistics:
+        """Return an immutable snapshot."""
+        return self._open.statistics()
+
+    def write_shard(self, segment: SegmentId, index: ShardIndex, image: Sequence[bytes | memoryview]) -> None:
+        """Store a shard (header page, then body), durable when this returns, its name too. Blocks.
+
+        A failure leaves nothing behind. A damaged shard must be removed before it is written anew.
+
+        Raises:
+            NoSpace: the device is full.
+            BrickFault: anything else, also that the shard exists.
+        """
+        with brick_errors(self._path, f"write shard {segment:016x}.{index}"):
+            create_file(self._file(segment, index), image)
+
+    def read(self, segment: SegmentId, index: ShardIndex, offset: int, length: int, *, wait: bool) -> bytes | None:
+        """Bytes [offset, offset+length) of a shard's body, each block verified against its checksum.
+
+        With wait=False: None if the bytes are not in memory (never blocks on the disk).
+
+        Raises:
+            CorruptShard: a checksum, the header or the length is wrong, or it is another shard.
+            BrickFault: the shard is missing, or the disk failed.
+            FormatTooNew: a newer version wrote it.
+        """
+        key = (segment, index)
+        try:
+            shard = self._open.borrow(key, lambda: self._open_shard(segment, index, wait=wait))
+            if shard is None:
+                return None
+            try:
+                return _read_verified(shard, offset, length, wait=wait)
+            finally:
+                self._open.give_back(shard)
+        except OSError as error:
+            raise brick_error(self._path, f"read shard {segment:016x}.{index}", error) from error
+        except (CorruptShard, FormatTooNew) as error:
+            self._open.drop(key)  # a shard that is mended is another file
+            raise self._located(segment, index, error) from error
+
+    def verify_shard(self, segment: SegmentId, index: ShardIndex) -> None:
+        """Read all of a shard and check it, header and every block. Blocks. Raises as read()."""
+        try:
+            fd = os.open(self._file(segment, index), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._verify(fd, segment, index)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise brick_error(self._path, f"verify shard {segment:016x}.{index}", error) from error
+        except (CorruptShard, FormatTooNew) as error:
+            raise self._located(segment, index, error) from error
+
+    def remove_shard(self, segment: SegmentId, index: ShardIndex) -> None:
+        """Delete a shard; one that is not there is no error. Blocks.
+
+        A power cut may bring it back: whoever collects garbage meets it again in list_shards.
+        """
+        with brick_errors(self._path, f"remove shard {segment:016x}.{index}"):
+            self._file(segment, index).unlink(missing_ok=True)
+        self._open.drop((segment, index))
+
+    def list_shards(self) -> Iterator[tuple[SegmentId, ShardIndex]]:
+        """Every shard file here, in no order; files that are none are passed over. Blocks."""
+        for number in range(256):
+            with brick_errors(self._path, "list its shards"):
+                names = os.listdir(self._path / SHARDS / shard_directory(number))
+            for name in names:
+                match = _SHARD_NAME.fullmatch(name)
+                if match is not None and int(match[1], 16) % 256 == number:
+                    yield SegmentId(int(match[1], 16)), ShardIndex(int(match[2]))
+
+    def space(self) -> BrickSpace:
+        """Room on the device. Raises BrickFault."""
+        with brick_errors(self._path, "ask for its free space"):
+            room = os.statvfs(self._path)
+            device = self._path.stat().st_dev
+        return BrickSpace(total=room.f_blocks * room.f_frsize, free=room.f_bavail * room.f_frsize, device=device)
+
+    def _file(self, segment: SegmentId, index: ShardIndex) -> Path:
+        return self._path / SHARDS / shard_directory(segment % 256) / f"{segment:016x}.{index}"
+
+    def _located(self, segment: SegmentId, index: ShardIndex, error: CorruptShard | FormatTooNew) -> Exception:
+        return type(error)(f"brick {self.id} ({self._path}), shard {segment:016x}.{index}: {error}")
+
+    def _open_shard(self, segment: SegmentId, index: ShardIndex, *, wait: bool) -> OpenShard | None:
+        path = self._file(segment, index)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if wait else open_cached(path)
+        if fd is None:
+            return None
+        shard = None
+        try:
+            page = _read(fd, 0, HEADER_BYTES) if wait else _read_cached(fd, 0, HEADER_BYTES)
+            if page is not None:
+                shard = OpenShard(fd, self._decode_header(page, fd, segment, index))
+            return shard
+        finally:
+            if shard is None:
+                os.close(fd)
+
+    def _verify(self, fd: int, segment: SegmentId, index: ShardIndex) -> None:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # what the page cache holds says nothing about the disk
+        header = self._decode_header(_read(fd, 0, HEADER_BYTES), fd, segment, index)
+        for start in range(0, header.shard_length, _VERIFY_BYTES):
+            length = min(_VERIFY_BYTES, header.shard_length - start)
+            verify_blocks(header.checksums, start, _read(fd, HEADER_BYTES + start, length))
+
+    def _decode_header(self, page: bytes, fd: int, segment: SegmentId, index: ShardIndex) -> ShardHeader:
+        header = decode_shard_header(page)
+        if (header.volume, header.segment, header.index) != (self._superblock.volume, segment, index):
+            raise CorruptShard(
+                f"the file holds shard {header.segment:016x}.{header.index} of volume {header.volume.hex()}"
+            )
+        size = os.fstat(fd).st_size
+        if size != HEADER_BYTES + header.shard_length:
+            raise CorruptShard(f"the file has {size} bytes instead of {HEADER_BYTES + header.shard_length}")
+        return header
+
+
+def _read_verified(shard: OpenShard, offset: int, length: int, *, wait: bool) -> bytes | None:
+    body_length = shard.header.shard_length
+    if not 0 <= offset <= offset + length <= body_length:
+        raise CorruptShard(f"bytes {offset} to {offset + length} are asked for of a body of {body_length}")
+    start, end = covering_blocks(offset, length, body_length)
+    read = _read if wait else _read_cached
+    data = read(shard.fd, HEADER_BYTES + start, end - start)
+    if data is None:
+        return None
+    verify_blocks(shard.header.checksums, start, data)
+    return data if (start, end - start) == (offset, length) else data[offset - start : offset - start + length]
+
+
+def _read(fd: int, offset: int, length: int) -> bytes:
+    """All the bytes. A short count is asked about again: the next answer tells a bad sector from the end.
+
+    Raises:
+        CorruptShard: the file ends before them.
+    """
+    data = os.pread(fd, length, offset)
+    while len(data) < length:
+        more = os.pread(fd, length - len(data), offset + len(data))
+        if not more:
+            raise CorruptShard(f"the file ends at byte {offset + len(data)}, before byte {offset + length}")
+        data += more
+    return data
+
+
+def _read_cached(fd: int, offset: int, length: int) -> bytes | None:
+    """All the bytes, or None if some are not in memory."""
+    buffer = bytearray(length)
+    try:
+        count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in _WOULD_WAIT:
+            return None
+        raise
+    return bytes(buffer) if count == length else None

@@ -1,0 +1,126 @@
+"""DATA: the folder of a node. Its identity, its lock, and the paths in it.
+
+identity      which volume this is (dwd.codec.volume_identity)
+lock          held by the daemon that owns the folder
+wal/          the log
+store/        the state store
+bricks/       the bricks, unless they were given elsewhere
+dwd.sock, mount.sock, dwd.toml, dwd.log, dwfs.log
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final, Self
+
+from dwd.adapters.durable_files import make_directories, replace_file
+from dwd.codec.volume_identity import VolumeIdentity, decode_identity, encode_identity
+from dwd.model.errors import CorruptIdentity, DataBusy, FormatTooNew, StoreFailed, VolumeMismatch
+from dwd.ports import BrickSpace
+
+ADMIN_SOCKET: Final = "dwd.sock"
+MOUNT_SOCKET: Final = "mount.sock"
+_IDENTITY: Final = "identity"
+_LOCK: Final = "lock"
+_OURS: Final = frozenset(
+    {_LOCK, _IDENTITY + ".new", "dwd.toml", "dwd.log", "dwfs.log", "bricks", ADMIN_SOCKET, MOUNT_SOCKET, "lost+found"}
+)
+
+
+class DataFolder:
+    """An existing data folder, owned by this process until close()."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path: Final = path
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Make the folder if it is absent, and own it.
+
+        Raises:
+            DataBusy: another daemon owns it.
+            VolumeMismatch: it holds something that is not ours.
+            StoreFailed: it cannot be made or written.
+        """
+        try:
+            make_directories(path)
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFailed(f"data folder {path}: {error.strerror}; name a folder that can be written") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise DataBusy(
+                f"data folder {path}: another dwd serves it; stop that one first (dwd stop --data {path})"
+            ) from error
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Let another daemon own it."""
+        os.close(self._lock)
+
+    def identity(self) -> VolumeIdentity | None:
+        """Which volume this is; None for a folder that holds none yet.
+
+        Raises:
+            VolumeMismatch: it holds files that are not ours.
+            CorruptIdentity, FormatTooNew: it cannot be read.
+        """
+        return read_identity(self.path)
+
+    def put_identity(self, identity: VolumeIdentity) -> None:
+        """Say which volume this is, durably. Raises Fault."""
+        try:
+            replace_file(self.path / _IDENTITY, encode_identity(identity))
+        except OSError as error:
+            raise StoreFailed(f"{self.path / _IDENTITY}: {error.strerror}") from error
+
+    @property
+    def wal(self) -> Path:
+        """The folder of the log."""
+        return self.path / "wal"
+
+    @property
+    def store(self) -> Path:
+        """The file of the state store."""
+        return self.path / "store" / "namespace.db"
+
+    def brick(self, written: str) -> Path:
+        """A brick's folder, as the identity writes it."""
+        return self.path / written
+
+    def space(self) -> BrickSpace:
+        """Room on the device of metadata. Raises StoreFailed."""
+        try:
+            found = os.statvfs(self.path)
+            device = self.path.stat().st_dev
+        except OSError as error:
+            raise StoreFailed(f"data folder {self.path}: {error.strerror}") from error
+        return BrickSpace(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, device)
+
+    def wal_bytes(self) -> int:
+        """Bytes of the log's files."""
+        return sum(file.stat().st_size for file in self.wal.glob("*.wal"))
+
+
+def read_identity(folder: Path) -> VolumeIdentity | None:
+    """As DataFolder.identity(), for one who does not own the folder."""
+    path = folder / _IDENTITY
+    try:
+        return decode_identity(path.read_bytes())
+    except FileNotFoundError:
+        strangers = sorted(set(os.listdir(folder)) - _OURS)
+        if strangers:
+            some = ", ".join(strangers[:3])
+            raise VolumeMismatch(
+                f"data folder {folder} holds {some}, but no volume; name an empty folder, or restore {path}"
+            ) from None
+        return None
+    except CorruptIdentity as fault:
+        raise CorruptIdentity(f"{path}: {fault}; restore it from a backup") from fault
+    except FormatTooNew as refusal:
+        raise FormatTooNew(f"{path}: {refusal}") from refusal
+    except OSError as error:
+        raise CorruptIdentity(f"{path}: {error.strerror}") from error

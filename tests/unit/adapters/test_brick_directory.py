@@ -1,0 +1,511 @@
+import errno
+import os
+import random
+import re
+import resource
+import shutil
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from dwd.adapters import brick_directory, shard_files
+from dwd.adapters.brick_directory import BrickDirectory, create_brick, open_brick
+from dwd.codec.blocks import block_checksums
+from dwd.codec.shard_header import HEADER_BYTES, ShardHeader, decode_shard_header, encode_shard_header
+from dwd.ec.segment_image import build_shards
+from dwd.model.errors import BrickFault, CorruptShard, FormatTooNew, NoSpace
+from dwd.model.ids import BrickId, SegmentId, ShardIndex, VolumeId
+from dwd.model.limits import BLOCK_BYTES
+from dwd.model.protection import Protection
+from dwd.ports import Brick
+
+VOLUME = VolumeId(b"v" * 16)
+OTHER = VolumeId(b"w" * 16)
+BRICK = BrickId(3)
+SEGMENT = SegmentId(0x01_0000000123)
+INDEX = ShardIndex(2)
+LENGTH = 4 * (3 * BLOCK_BYTES + 640)  # shards of three blocks and a short one
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+
+
+def shards(segment: SegmentId = SEGMENT, length: int = LENGTH, volume: VolumeId = VOLUME) -> list[tuple[bytes, bytes]]:
+    """Header page and body of each shard of a segment with contents of its own."""
+    buffer = bytearray(random.Random(segment).randbytes(length + 4096))
+    return [
+        (page, bytes(body)) for page, body in build_shards(volume, segment, Protection(4, 2), buffer, length).shards
+    ]
+
+
+@pytest.fixture
+def brick(tmp_path: Path) -> Iterator[BrickDirectory]:
+    """An empty brick on the real disk."""
+    made = create_brick(tmp_path / "brick", VOLUME, BRICK)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def file_of(brick: BrickDirectory, segment: SegmentId = SEGMENT, index: ShardIndex = INDEX) -> Path:
+    """Where a shard lies."""
+    return brick.path / "shards" / f"{segment % 256:02x}" / f"{segment:016x}.{index}"
+
+
+def flip(path: Path, at: int) -> None:
+    """Change a byte behind the brick's back."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 0x20]))
+
+
+def fill(brick: BrickDirectory, image: tuple[bytes, bytes]) -> None:
+    """Write the same shard under other names, more often than a small disk can take."""
+    for number in range(2, 20):
+        brick.write_shard(SegmentId(number), INDEX, image)
+
+
+def open_descriptors() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def uncache(path: Path) -> None:
+    """Make the kernel forget a file's pages, once nothing is reading ahead any more."""
+    path.read_bytes()
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
+# -- Shards ------------------------------------------------------------------------------------------------------------
+
+
+def test_is_a_brick(brick: BrickDirectory) -> None:
+    """The class keeps the port's promises, in type and in name."""
+    port: Brick = brick
+    assert port.id == BRICK
+
+
+def test_shard_is_read_back_anywhere(brick: BrickDirectory) -> None:
+    """Every range of the body comes back, at block borders, over them, and empty."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    size = len(body)
+    edges = [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES, size - 1, size]
+    for start in edges:
+        for end in [end for end in edges if end >= start]:
+            assert brick.read(SEGMENT, INDEX, start, end - start, wait=True) == body[start:end]
+            assert brick.read(SEGMENT, INDEX, start, end - start, wait=False) == body[start:end]
+    assert file_of(brick).read_bytes() == page + bytes(body)
+
+
+def test_shard_survives_reopening(brick: BrickDirectory) -> None:
+    """Another daemon finds the shard."""
+    image = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, image)
+    again = open_brick(brick.path, VOLUME, BRICK)
+    assert again.read(SEGMENT, INDEX, 0, len(image[1]), wait=True) == image[1]
+    assert again.superblock == brick.superblock
+    again.close()
+
+
+def test_shard_is_never_written_over(brick: BrickDirectory) -> None:
+    """A second shard of the same name is refused, and the first stays whole."""
+    image = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, image)
+    with pytest.raises(BrickFault, match="File exists; nothing is ever written over"):
+        brick.write_shard(SEGMENT, INDEX, shards(length=64)[INDEX])
+    brick.verify_shard(SEGMENT, INDEX)
+    assert brick.read(SEGMENT, INDEX, 0, len(image[1]), wait=True) == image[1]
+
+
+def test_missing_shard_is_a_fault_that_names_it(brick: BrickDirectory) -> None:
+    """The message has brick, operation, cause and remedy; waiting or not, the answer is the same."""
+    name = rf"brick {brick.path}: cannot read shard 0000010000000123\.2: No such file.*; if the disk is not mounted"
+    for wait in (True, False):
+        with pytest.raises(BrickFault, match=name):
+            brick.read(SEGMENT, INDEX, 0, 1, wait=wait)
+    with pytest.raises(BrickFault, match="cannot verify shard"):
+        brick.verify_shard(SEGMENT, INDEX)
+
+
+def test_removed_shard_is_gone_at_once(brick: BrickDirectory) -> None:
+    """Removing forgets the open file too; removing again is no error."""
+    brick.write_shard(SEGMENT, INDEX, shards()[INDEX])
+    brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+    before = open_descriptors()
+    brick.remove_shard(SEGMENT, INDEX)
+    assert open_descriptors() == before - 1
+    with pytest.raises(BrickFault):
+        brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+    brick.remove_shard(SEGMENT, INDEX)
+
+
+def test_list_shards_passes_over_what_is_none(brick: BrickDirectory) -> None:
+    """All shards are listed; foreign names, and shards in a folder that is not theirs, are not."""
+    expected = set()
+    for number in (1, 2, 255, 256, 0xFF_FFFFFFFFFFFF):
+        for index in (0, 5, 31):
+            image = shards(SegmentId(number), 10)[0]
+            brick.write_shard(SegmentId(number), ShardIndex(index), image)
+            expected.add((number, index))
+    for name in ("0000000000000001.05", "0000000000000002.0", "x", "000000000000000G.1", "0000000000000001.new"):
+        (brick.path / "shards" / "01" / name).touch()
+    assert sorted(brick.list_shards()) == sorted(expected)
+
+
+def test_space_is_that_of_the_device(brick: BrickDirectory) -> None:
+    """The figures are the file system's own, for unprivileged users."""
+    room = os.statvfs(brick.path)
+    space = brick.space()
+    assert space.total == room.f_blocks * room.f_frsize
+    assert abs(space.free - room.f_bavail * room.f_frsize) < 1 << 30  # others write to this disk meanwhile
+    assert space.device == brick.path.stat().st_dev
+
+
+def test_space_of_a_vanished_brick_is_a_fault(brick: BrickDirectory) -> None:
+    """A brick whose folder is gone says so."""
+    shutil.rmtree(brick.path)
+    with pytest.raises(BrickFault, match="cannot ask for its free space: No such file"):
+        brick.space()
+    with pytest.raises(BrickFault, match="cannot list its shards"):
+        list(brick.list_shards())
+
+
+# -- Damage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_flipped_byte_of_the_body_is_found_by_the_reads_that_touch_its_block(brick: BrickDirectory, block: int) -> None:
+    """A read of a damaged block fails, naming it; reads of the others go on."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    at = min(block * BLOCK_BYTES + 5000, len(body) - 1)
+    flip(file_of(brick), HEADER_BYTES + at)
+    for wait in (True, False):
+        for start in range(0, len(body), BLOCK_BYTES):
+            if start // BLOCK_BYTES == block:
+                with pytest.raises(CorruptShard, match=rf"brick 3 .*shard 0000010000000123\.2: block {block} "):
+                    brick.read(SEGMENT, INDEX, start, 1, wait=wait)
+            else:
+                assert brick.read(SEGMENT, INDEX, start, 1, wait=wait) == body[start : start + 1]
+    with pytest.raises(CorruptShard, match=f"block {block} "):
+        brick.verify_shard(SEGMENT, INDEX)
+
+
+def test_flipped_bytes_anywhere_in_the_file_are_found(brick: BrickDirectory) -> None:
+    """Header or body, reading all of the shard finds each flipped byte, and so does verifying."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    chance = random.Random(1)
+    body_sample = [HEADER_BYTES + at for at in chance.sample(range(len(body)), 20)]
+    for at in [*chance.sample(range(HEADER_BYTES), 20), *body_sample]:
+        flip(file_of(brick), at)
+        again = BrickDirectory(brick.path, brick.superblock)
+        with pytest.raises(CorruptShard):
+            again.read(SEGMENT, INDEX, 0, len(body), wait=True)
+        with pytest.raises(CorruptShard):
+            again.verify_shard(SEGMENT, INDEX)
+        again.close()
+        flip(file_of(brick), at)
+    brick.verify_shard(SEGMENT, INDEX)
+
+
+@pytest.mark.parametrize("size", [0, 100, HEADER_BYTES, HEADER_BYTES + BLOCK_BYTES, -1, 1])
+def test_cut_or_lengthened_file_is_found(brick: BrickDirectory, size: int) -> None:
+    """What a power cut leaves of a shard is never taken for one."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    whole = HEADER_BYTES + len(body)
+    os.truncate(file_of(brick), size if size > 1 else (whole + size) * bool(size))
+    with pytest.raises(CorruptShard, match=r"the file (ends|has)"):
+        brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+    with pytest.raises(CorruptShard, match=r"the file (ends|has)"):
+        brick.verify_shard(SEGMENT, INDEX)
+
+
+def test_another_shard_under_this_name_is_found(brick: BrickDirectory) -> None:
+    """A whole shard, but of another volume, segment or index, is corrupt, and the message says what it is."""
+    wrong = {
+        "other volume": shards(volume=OTHER)[INDEX],
+        "other segment": shards(SegmentId(77))[INDEX],
+        "other index": shards()[1],
+    }
+    for image in wrong.values():
+        brick.write_shard(SEGMENT, INDEX, image)
+        with pytest.raises(CorruptShard, match=r"the file holds shard .* of volume"):
+            brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+        brick.remove_shard(SEGMENT, INDEX)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 1 << 20), (1 << 20, 1), (-1, 2)])
+def test_range_outside_the_body_is_corrupt(brick: BrickDirectory, offset: int, length: int) -> None:
+    """An extent that claims more than the shard holds gets an error, not a short answer."""
+    brick.write_shard(SEGMENT, INDEX, shards()[INDEX])
+    with pytest.raises(CorruptShard, match="are asked for of a body"):
+        brick.read(SEGMENT, INDEX, offset, length, wait=True)
+
+
+def test_shard_of_a_newer_version_is_refused(brick: BrickDirectory) -> None:
+    """A newer format is told from damage, and where it is."""
+    page, body = shards()[INDEX]
+    newer = page[:8] + struct.pack("<I", 2) + page[12:-8]
+    newer += struct.pack("<Q", xxhash.xxh3_64_intdigest(newer))
+    brick.write_shard(SEGMENT, INDEX, (newer, body))
+    with pytest.raises(FormatTooNew, match=r"brick 3 .*: format version 2"):
+        brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+
+
+def test_mended_shard_is_read_anew(brick: BrickDirectory) -> None:
+    """After removing and rewriting a damaged shard, no read sees the old file."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+    flip(file_of(brick), HEADER_BYTES)
+    with pytest.raises(CorruptShard):
+        brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+    brick.remove_shard(SEGMENT, INDEX)
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    assert brick.read(SEGMENT, INDEX, 0, len(body), wait=True) == body
+
+
+# -- Reading without waiting -------------------------------------------------------------------------------------------
+
+
+def test_without_waiting_cold_bytes_are_not_read(brick: BrickDirectory) -> None:
+    """None when header or body are not in memory, and the bytes once they are."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    uncache(file_of(brick))
+    assert brick.read(SEGMENT, INDEX, 0, 10, wait=False) is None
+    assert brick.read(SEGMENT, INDEX, 0, 10, wait=True) == body[:10]
+    uncache(file_of(brick))
+    assert brick.read(SEGMENT, INDEX, 2 * BLOCK_BYTES, 10, wait=False) is None
+    assert brick.read(SEGMENT, INDEX, 2 * BLOCK_BYTES, 10, wait=True) == body[2 * BLOCK_BYTES :][:10]
+    assert brick.read(SEGMENT, INDEX, 2 * BLOCK_BYTES, 10, wait=False) == body[2 * BLOCK_BYTES :][:10]
+
+
+def test_without_waiting_a_failed_answer_costs_no_descriptor(brick: BrickDirectory) -> None:
+    """What would wait closes what it opened."""
+    segments = [SegmentId(number) for number in range(4)]
+    for segment in segments:
+        brick.write_shard(segment, INDEX, shards(segment)[INDEX])
+        uncache(file_of(brick, segment))
+    before = open_descriptors()
+    for segment in segments:
+        assert brick.read(segment, INDEX, 0, 10, wait=False) is None
+    assert open_descriptors() == before
+
+
+# -- Open files --------------------------------------------------------------------------------------------------------
+
+
+def test_open_files_are_bounded(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently read shard is closed when the bound is passed; close() closes the rest."""
+    monkeypatch.setattr(shard_files, "OPEN_SHARDS_MAX", 3)
+    before = open_descriptors()
+    for number in range(6):
+        brick.write_shard(SegmentId(number), INDEX, shards(SegmentId(number), 64)[INDEX])
+        brick.read(SegmentId(number), INDEX, 0, 1, wait=True)
+        brick.read(SegmentId(0), INDEX, 0, 1, wait=True)
+    assert open_descriptors() == before + 3
+    assert brick.statistics() == shard_files.OpenShardsStatistics(open=3, hits=6, misses=6)
+    brick.close()
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("damage_at", [100, HEADER_BYTES])
+def test_damaged_shard_costs_no_descriptor(brick: BrickDirectory, damage_at: int) -> None:
+    """A read that fails closes what it opened, whether the header or the body is damaged."""
+    brick.write_shard(SEGMENT, INDEX, shards()[INDEX])
+    flip(file_of(brick), damage_at)
+    before = open_descriptors()
+    for _ in range(3):
+        with pytest.raises(CorruptShard):
+            brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+        with pytest.raises(CorruptShard):
+            brick.verify_shard(SEGMENT, INDEX)
+    assert open_descriptors() == before
+
+
+def test_file_is_not_closed_under_a_reader(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard removed while another thread reads it is read to the end, and only then closed."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+    reading, removed = threading.Event(), threading.Event()
+    read = brick_directory._read
+
+    def slow_read(fd: int, offset: int, length: int) -> bytes:
+        reading.set()
+        assert removed.wait(10)
+        return read(fd, offset, length)
+
+    monkeypatch.setattr(brick_directory, "_read", slow_read)
+    before = open_descriptors()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(brick.read, SEGMENT, INDEX, 0, len(body), wait=True)
+        assert reading.wait(10)
+        brick.remove_shard(SEGMENT, INDEX)
+        with (brick.path / "superblock").open("rb"):  # would take the number, were it free
+            removed.set()
+            assert answer.result() == body
+    assert open_descriptors() == before - 1
+
+
+def test_shard_dropped_while_being_opened_is_not_kept(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was removed between its opening and its keeping is not found again by later readers."""
+    brick.write_shard(SEGMENT, INDEX, shards()[INDEX])
+    decode = decode_shard_header
+
+    def decode_while_removed(page: bytes) -> ShardHeader:
+        brick.remove_shard(SEGMENT, INDEX)
+        return decode(page)
+
+    monkeypatch.setattr(brick_directory, "decode_shard_header", decode_while_removed)
+    before = open_descriptors()
+    assert brick.read(SEGMENT, INDEX, 0, 1, wait=True) is not None
+    assert open_descriptors() == before
+    with pytest.raises(BrickFault):
+        brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+
+
+def test_threads_read_write_and_remove_together(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under eviction and removal from six threads each answer is the right bytes or a missing shard."""
+    monkeypatch.setattr(shard_files, "OPEN_SHARDS_MAX", 4)
+    images = {SegmentId(n): shards(SegmentId(n), 4 * 700)[INDEX] for n in range(12)}
+    before = open_descriptors()
+    faults: list[str] = []
+
+    def work(seed: int) -> int:
+        chance, answers = random.Random(seed), 0
+        for _ in range(120):
+            segment = SegmentId(chance.randrange(12))
+            try:
+                match chance.randrange(8):
+                    case 0:
+                        brick.write_shard(segment, INDEX, images[segment])
+                    case 1:
+                        brick.remove_shard(segment, INDEX)
+                    case way:
+                        data = brick.read(segment, INDEX, 5, 600, wait=way % 2 == 0)
+                        assert data is None or data == images[segment][1][5:605]
+                        answers += data is not None
+            except (BrickFault, CorruptShard) as fault:
+                faults.append(str(fault))
+        return answers
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(work, range(6))) > 50
+    # "the file ..." is a shard that another thread is still writing
+    assert all(re.search("No such file|File exists|the file (ends|has)", fault) for fault in faults)
+    brick.close()
+    assert open_descriptors() == before
+
+
+# -- Full, failing and read-only disks ---------------------------------------------------------------------------------
+
+
+@as_root
+def test_full_disk_is_no_space_and_leaves_nothing(small_disk: Path) -> None:
+    """ENOSPC is its own refusal, removes what it wrote, and the brick still reads, opens and removes."""
+    brick = create_brick(small_disk / "brick", VOLUME, BRICK)
+    image = shards(length=4 * 400_000)[INDEX]
+    brick.write_shard(SegmentId(0), INDEX, image)
+    brick.write_shard(SegmentId(1), INDEX, image)
+    with pytest.raises(NoSpace, match=rf"brick {brick.path}: cannot write shard .*No space left"):
+        fill(brick, image)
+    assert len(list(brick.list_shards())) < 6
+    sizes = {file_of(brick, segment, index).stat().st_size for segment, index in brick.list_shards()}
+    assert sizes == {sum(map(len, image))}
+    (small_disk / "filler").write_bytes(bytes(brick.space().free))
+    assert brick.space().free == 0
+    again = open_brick(brick.path, VOLUME, BRICK)
+    again.remove_shard(SegmentId(0), INDEX)
+    assert again.space().free > 0
+
+
+def test_failed_write_leaves_nothing(brick: BrickDirectory) -> None:
+    """Any other failure in the middle of a write is a BrickFault, and removes the file."""
+    before = open_descriptors()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(BrickFault, match=os.strerror(errno.EFBIG)):
+            brick.write_shard(SEGMENT, INDEX, shards()[INDEX])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(brick.list_shards()) == []
+    assert open_descriptors() == before
+
+
+@as_root
+def test_read_only_brick_is_a_fault(small_disk: Path) -> None:
+    """A brick that cannot be written is found at opening, not at the first write."""
+    create_brick(small_disk / "brick", VOLUME, BRICK)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(BrickFault, match=r"cannot write to it: Read-only file system; .*remount it writable"):
+        open_brick(small_disk / "brick", VOLUME, BRICK)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_brick_of_another_user_is_a_fault(brick: BrickDirectory) -> None:
+    """A folder that the daemon's user may not write is found at opening."""
+    brick.path.chmod(0o500)
+    with pytest.raises(BrickFault, match="cannot write to it: Permission denied"):
+        open_brick(brick.path, VOLUME, BRICK)
+
+
+def test_writes_are_synced_file_before_name(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durable when it returns: the file's data first, then the folder's names, before anything is reported."""
+    synced: list[str] = []
+
+    def record(name: str, fd: int) -> None:
+        synced.append(f"{name} {os.readlink(f'/proc/self/fd/{fd}')}")
+
+    monkeypatch.setattr(os, "fdatasync", lambda fd: record("fdatasync", fd))
+    monkeypatch.setattr(os, "fsync", lambda fd: record("fsync", fd))
+    brick.write_shard(SEGMENT, INDEX, shards()[INDEX])
+    path = file_of(brick)
+    assert synced == [f"fdatasync {path}", f"fsync {path.parent}"]
+
+
+def test_short_writes_are_continued(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that the kernel cuts short, in the middle of any part, goes on where it stopped."""
+    whole = os.pwritev
+
+    def short(fd: int, buffers: list[memoryview], offset: int) -> int:
+        joined = b"".join(buffers)
+        return whole(fd, [joined[: min(len(joined), 4099)]], offset)
+
+    monkeypatch.setattr(os, "pwritev", short)
+    image = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, image)
+    assert file_of(brick).read_bytes() == b"".join(image)
+
+
+def test_shard_of_an_empty_segment(brick: BrickDirectory) -> None:
+    """A body of no bytes is a shard too."""
+    page = encode_shard_header(
+        ShardHeader(VOLUME, SEGMENT, INDEX, Protection(4, 2), 0, bytes(32), block_checksums(b""))
+    )
+    brick.write_shard(SEGMENT, INDEX, (page, b""))
+    assert brick.read(SEGMENT, INDEX, 0, 0, wait=True) == b""
+    brick.verify_shard(SEGMENT, INDEX)
