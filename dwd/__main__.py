@@ -1,0 +1,7 @@
+"""`python -m dwd`."""
+
+import sys
+
+from dwd.cli import main
+
+sys.exit(main())

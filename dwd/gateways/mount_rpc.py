@@ -1,0 +1,286 @@
+"""The mounts' socket: frames in, services called, frames out. Nothing is decided here.
+
+All requests that one read of the socket brought are one proposal and, as far as they can be answered
+at once, one write: there is no task and no channel for an operation that need not wait (D4).
+"""
+
+import errno
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from dwd.codec.frame import Frame, FrameReader, encode_header
+from dwd.model.errors import BadRequest, DwError, NamespaceRefusal
+from dwd.model.limits import CONNECTIONS_MAX, DIRECTORY_PAGE_ENTRIES_MAX, READ_BYTES_MAX
+from dwd.namespace import queries
+from dwd.namespace.commands import Link, MakeNode, SetXattr
+from dwd.namespace.outcomes import Outcome, Refused
+from dwd.services.metadata import Metadata
+from dwd.services.mounts import Mount, Mounts
+from dwd.services.orphans import Orphanage
+from dwd.services.reading import FileReader
+from dwd.services.segments import PAYLOAD_SLACK
+from dwd.services.space import SpaceKeeper
+from dwd.services.storing import FileWriter
+from dwd.wire import messages as wire
+
+_SLOW_MAX: Final = 32  # requests of one connection that wait for disks; reading stops until one is done
+_SEND_S_MAX: Final = 30.0  # a mount that does not read its replies is cut off
+_JOIN_BYTES_MAX: Final = 64 * 1024  # payloads up to this are copied into one send
+_GROWING: Final = (MakeNode, Link, SetXattr)  # refused when metadata has no room; removing never is
+
+
+@attrs.frozen
+class MountServices:
+    """What a connection calls."""
+
+    metadata: Metadata
+    mounts: Mounts
+    orphans: Orphanage
+    reader: FileReader
+    writer: FileWriter
+    space: SpaceKeeper
+    pid_of: Callable[[trio.SocketStream], int]
+
+
+async def serve_mounts(listener: trio.SocketListener, services: MountServices) -> None:
+    """Serve every mount that connects, until cancelled."""
+    open_now = 0
+
+    async def serve_one(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        try:
+            await MountConnection(stream, services).run()
+        finally:
+            open_now -= 1
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            stream = await listener.accept()
+            if open_now >= CONNECTIONS_MAX:
+                await stream.aclose()
+                continue
+            open_now += 1
+            nursery.start_soon(serve_one, stream)
+
+
+class MountConnection:
+    """One connection of one mount."""
+
+    def __init__(self, stream: trio.SocketStream, services: MountServices) -> None:
+        self._stream = stream
+        self._services = services
+        self._mount: Mount | None = None
+        self._outbox: list[bytes | memoryview] = []
+        self._sending = False
+        self._in_turn = False  # the reading task is handling frames, and will send what they bring
+        self._slow = 0
+        self._slow_done = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Serve until either side ends the connection; only bugs get out."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._read_frames()
+                nursery.cancel_scope.cancel()
+        finally:
+            if self._mount is not None:
+                self._services.mounts.disconnected(self._mount, self)
+            self._stream.socket.close()
+
+    def push(self, message: wire.Push) -> None:
+        """Send something unasked."""
+        self._answer(0, message)
+
+    def disconnect(self) -> None:
+        """End the connection."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    async def _read_frames(self) -> None:
+        reader = FrameReader(slack=PAYLOAD_SLACK)
+        while True:
+            try:
+                count = await self._stream.socket.recv_into(reader.space())
+                frames = reader.received(count) if count else []
+            except (OSError, trio.ClosedResourceError, BadRequest):
+                return
+            if not count:
+                return
+            self._in_turn = True
+            for frame in frames:
+                if not self._take(frame):
+                    return
+            self._services.metadata.pump()
+            self._in_turn = False
+            await self._send()
+            while self._slow >= _SLOW_MAX:
+                await self._slow_done.wait()
+
+    def _take(self, frame: Frame) -> bool:
+        """Answer a request or start what answers it; False ends the connection."""
+        try:
+            request = wire.decode_request(frame.body)
+        except BadRequest:
+            return False
+        if isinstance(request, wire.Hello):
+            self._start(frame, self._hello(request))
+            return True
+        if self._mount is None:
+            return False
+        try:
+            self._dispatch(frame, request, self._mount)
+        except DwError as failure:
+            self._answer(frame.correlation, _failed(failure))
+        return True
+
+    def _dispatch(self, frame: Frame, request: wire.Request, mount: Mount) -> None:  # noqa: PLR0912, C901 - one line a request
+        services, correlation = self._services, frame.correlation
+        state = services.metadata.state
+        match request:
+            case wire.Mutate():
+                self._mutate(correlation, request, mount)
+            case wire.Lookup(parent=parent, name=name):
+                self._answer(correlation, wire.Found(queries.lookup(state, parent, name)))
+            case wire.GetInode(number=number):
+                self._answer(correlation, wire.Found(state.find_inode(number)))
+            case wire.Read():
+                self._read(frame, request)
+            case wire.Store():
+                self._start(frame, self._store(frame, request, mount))
+            case wire.ReadDirectory():
+                self._answer(correlation, self._list(request))
+            case wire.GetXattr(number=number, name=name):
+                self._answer(correlation, self._xattr(state.find_xattr(state.inode(number).number, name)))
+            case wire.ListXattrs(number=number):
+                self._answer(correlation, wire.Names(tuple(queries.list_xattrs(state, number))))
+            case wire.VolumeSpace():
+                room = services.space.room()
+                self._answer(correlation, wire.Space(room.total, room.available, state.volume.inodes))
+            case wire.Barrier():
+                self._barrier(frame)
+            case wire.Release(numbers=numbers):
+                services.orphans.release(mount.session, numbers)
+                self._answer(correlation, wire.Acknowledged())
+            case wire.Recalled():
+                mount.recalled.set()
+                self._answer(correlation, wire.Acknowledged())
+            case wire.Goodbye():
+                self._start(frame, self._goodbye(mount))
+            case wire.Hello():
+                raise BadRequest("a second Hello")
+
+    async def _hello(self, hello: wire.Hello) -> wire.Reply:
+        self._mount, welcome = await self._services.mounts.hello(self, hello)
+        self._mount.pid = self._services.pid_of(self._stream)
+        return welcome
+
+    async def _goodbye(self, mount: Mount) -> wire.Reply:
+        mount.peer = None  # so that closing the session does not cut off the answer
+        self._mount = None
+        await self._services.mounts.close(mount)
+        return wire.Acknowledged()
+
+    def _mutate(self, correlation: int, request: wire.Mutate, mount: Mount) -> None:
+        if isinstance(request.operation, _GROWING):
+            self._services.space.check_metadata()
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                self._answer(correlation, _failed(NamespaceRefusal(outcome.number)))
+                return
+            if outcome.orphans:
+                self._services.mounts.orphaned(outcome.orphans, mount.session)
+            self._answer(correlation, wire.Changed(outcome))
+
+        self._services.metadata.submit(
+            request.operation, done, session=mount.session, request=request.request, answered=request.answered
+        )
+
+    def _read(self, frame: Frame, request: wire.Read) -> None:
+        if request.length > READ_BYTES_MAX or request.length < 0 or request.offset < 0:
+            raise BadRequest(f"a read of {request.length} bytes at {request.offset}: at most {READ_BYTES_MAX}")
+        data = self._services.reader.read_nowait(request.number, request.offset, request.length)
+        if data is not None:
+            self._answer(frame.correlation, wire.Bytes(), data)
+            return
+
+        async def read() -> None:
+            data = await self._services.reader.read(request.number, request.offset, request.length)
+            self._answer(frame.correlation, wire.Bytes(), data)
+
+        self._start(frame, read())
+
+    async def _store(self, frame: Frame, request: wire.Store, mount: Mount) -> wire.Reply:
+        done = await self._services.writer.store(mount.session, request, frame.payload, frame.payload_length)
+        return wire.Stored(done.inodes, self._services.space.room().available)
+
+    def _list(self, request: wire.ReadDirectory) -> wire.Reply:
+        limit = max(1, min(request.limit, DIRECTORY_PAGE_ENTRIES_MAX))
+        state = self._services.metadata.state
+        listed, complete = queries.list_directory(state, request.number, request.cookie, limit)
+        return wire.Entries(tuple(wire.Entry(e.name, e.cookie, e.inode) for e in listed), complete)
+
+    def _xattr(self, value: bytes | None) -> wire.Reply:
+        return _failed(NamespaceRefusal(errno.ENODATA)) if value is None else wire.Value(value)
+
+    def _barrier(self, frame: Frame) -> None:
+        async def wait() -> wire.Reply:
+            await self._services.metadata.barrier()
+            return wire.Acknowledged()
+
+        self._start(frame, wait())
+
+    def _start(self, frame: Frame, work: Awaitable[wire.Reply | None]) -> None:
+        """Let a task answer this frame."""
+
+        async def answer() -> None:
+            try:
+                reply = await work
+                if reply is not None:
+                    self._answer(frame.correlation, reply)
+            except DwError as failure:
+                self._answer(frame.correlation, _failed(failure))
+            finally:
+                self._slow -= 1
+                self._slow_done.set()
+                self._slow_done = trio.Event()
+            await self._send()
+
+        self._slow += 1
+        if self._nursery is not None:
+            self._nursery.start_soon(answer)
+
+    def _answer(self, correlation: int, message: wire.Reply | wire.Push, payload: bytes = b"") -> None:
+        body = wire.encode_message(message)
+        header = encode_header(correlation, len(body), len(payload))
+        if len(payload) > _JOIN_BYTES_MAX:
+            self._outbox += (header + body, memoryview(payload))
+        else:
+            self._outbox.append(header + body + payload)
+        if not self._in_turn and not self._sending and self._nursery is not None:
+            self._nursery.start_soon(self._send)
+
+    async def _send(self) -> None:
+        """Send what is waiting; whoever comes while somebody sends leaves it to him."""
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._outbox:
+                waiting, self._outbox = self._outbox, []
+                with trio.fail_after(_SEND_S_MAX):
+                    await self._stream.send_all(b"".join(waiting) if len(waiting) > 1 else waiting[0])
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            self.disconnect()
+        finally:
+            self._sending = False
+
+
+def _failed(failure: DwError) -> wire.Failed:
+    number = failure.number if isinstance(failure, NamespaceRefusal) else failure.errno
+    return wire.Failed(failure.code, number, str(failure))

@@ -1,0 +1,200 @@
+"""Drive the Raft node: persist what it says, apply what is committed, in the order that Ready gives.
+
+The order is the durability contract (DESIGN P2): write, sync if asked, send, apply, advance. In a
+group of one an entry counts once it is in the WAL file; barrier() is how fsync gets its promise.
+The state store is flushed in the background, never ahead of the synced log.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from dwd.model.checks import invariant
+from dwd.model.ids import LogIndex, Term
+from dwd.namespace.apply import apply
+from dwd.namespace.commands import Command, decode_command, encode_command
+from dwd.namespace.outcomes import Outcome
+from dwd.namespace.state import State
+from dwd.ports import DurableStore, Wal
+from dwd.raft.node import RaftNode, Role
+from dwd.raft.record import RecordPositions, encode_record
+from dwd.raft.types import Entry, EntryKind, Ready
+
+_FLUSH_S = 1.0  # the store is written behind at least this often
+_FLUSH_ROWS = 20_000  # or when so much is pending: each row costs some 300 bytes
+_SYNC_S = 1.0  # what nobody fsynced survives a power cut after this long
+_COMPACT_ENTRIES = 4096  # entries that the store has are dropped from memory in steps of this
+
+
+@attrs.frozen
+class ConsensusStatistics:
+    """Where the log is."""
+
+    term: Term
+    role: str
+    last: LogIndex
+    committed: LogIndex
+    applied: LogIndex
+    durable: LogIndex  # in the state store, for good
+    records: int
+    synced_records: int
+    barriers: int
+    syncs: int
+    pending_rows: int
+
+
+class Consensus:
+    """Owns the Raft node, the WAL and the state store of one group."""
+
+    def __init__(self, node: RaftNode, positions: RecordPositions, wal: Wal, store: DurableStore, state: State) -> None:
+        self._node = node
+        self._positions = positions
+        self._wal = wal
+        self._store = store
+        self._state = state
+        self._batch: list[tuple[bytes, Command]] = []
+        self._waiting: deque[tuple[Command, Callable[[Outcome], None]]] = deque()
+        self._sync_wanted = trio.Event()
+        self._synced = trio.Event()  # replaced at each sync
+        self._flush_wanted = trio.Event()
+        self._flushing = trio.Lock()
+        self._pumping = False
+        self._barriers = 0
+        self._syncs = 0
+
+    def start(self) -> None:
+        """Win the election of a group of one, and apply what the log has and the store has not."""
+        while self._node.role is not Role.LEADER:
+            self._node.tick()
+            self._turn()
+        self._turn()
+
+    def submit(self, command: Command, done: Callable[[Outcome], None]) -> None:
+        """Propose a command at the next pump(); `done` is called when it has been applied."""
+        self._batch.append((encode_command(command), command))
+        self._waiting.append((command, done))
+
+    def pump(self) -> None:
+        """Propose what was submitted, and do all that can be done at once."""
+        if self._pumping:
+            return  # an outcome's receiver submitted more: the loop below takes it
+        self._pumping = True
+        try:
+            while self._batch:
+                batch, self._batch = self._batch, []
+                self._node.propose([payload for payload, _ in batch])
+                self._turn()
+        finally:
+            self._pumping = False
+        if self._store.pending_rows > _FLUSH_ROWS:
+            self._flush_wanted.set()
+
+    def _turn(self) -> None:
+        while (ready := self._node.ready()) is not None:
+            self._perform(ready)
+            self._node.advance(ready)
+
+    def _perform(self, ready: Ready) -> None:
+        if ready.hard_state is not None:
+            self._wal.append(encode_record(ready.hard_state, ready.entries))
+            self._positions.note(self._wal.appended_sequence, ready.entries)
+        if ready.must_sync:
+            self._wal.sync()
+        invariant(not ready.messages, "S2", "a group of one has nobody to write to")
+        for entry in ready.committed:
+            self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        if entry.kind is not EntryKind.COMMAND:
+            self._store.mark_applied(entry.index)
+            return
+        if not self._waiting:  # replayed from the log
+            apply(self._state, entry.index, decode_command(entry.data))
+            self._store.mark_applied(entry.index)
+            return
+        command, done = self._waiting.popleft()
+        outcome = apply(self._state, entry.index, command)
+        self._store.mark_applied(entry.index)
+        done(outcome)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether everything in the log would survive a power cut."""
+        return self._wal.synced_sequence == self._wal.appended_sequence
+
+    async def barrier(self) -> None:
+        """Return once everything applied so far would survive a power cut; callers at once share one sync."""
+        target = self._wal.appended_sequence
+        self._barriers += 1
+        while self._wal.synced_sequence < target:
+            self._sync_wanted.set()
+            await self._synced.wait()
+
+    async def run(self) -> None:
+        """Sync for those who wait, flush the store behind, forget what both have."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sync_loop)
+            nursery.start_soon(self._flush_loop)
+
+    async def _sync_loop(self) -> None:
+        while True:
+            with trio.move_on_after(_SYNC_S):
+                await self._sync_wanted.wait()
+            self._sync_wanted = trio.Event()
+            if not self.is_durable:
+                await self._sync()
+
+    async def _sync(self) -> None:
+        # A sync that was begun must end before the WAL is closed: no cancellation in between.
+        await trio.to_thread.run_sync(self._wal.sync)
+        self._syncs += 1
+        synced, self._synced = self._synced, trio.Event()
+        synced.set()
+
+    async def _flush_loop(self) -> None:
+        while True:
+            with trio.move_on_after(_FLUSH_S):
+                await self._flush_wanted.wait()
+            self._flush_wanted = trio.Event()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Make the state store as durable as the log; then the log may forget."""
+        # A flush that was begun must end: shielded, and one at a time (invariant K2).
+        with trio.CancelScope(shield=True):
+            async with self._flushing:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        if not self._store.begin_flush():
+            return
+        await trio.to_thread.run_sync(self._write_flush)
+        self._store.end_flush()
+        durable = self._store.durable_index
+        await trio.to_thread.run_sync(self._wal.forget_before, self._positions.needed_from(durable))
+        if durable - self._node.log.base_index > _COMPACT_ENTRIES:
+            self._node.compact(durable)
+
+    def _write_flush(self) -> None:
+        """In a worker thread: the store must not get ahead of the log."""
+        self._wal.sync()
+        self._store.write_flush()
+
+    def statistics(self) -> ConsensusStatistics:
+        """An immutable snapshot."""
+        log = self._node.log
+        return ConsensusStatistics(
+            term=self._node.term,
+            role=self._node.role.value,
+            last=log.last_index,
+            committed=log.committed,
+            applied=log.applied,
+            durable=self._store.durable_index,
+            records=self._wal.appended_sequence,
+            synced_records=self._wal.synced_sequence,
+            barriers=self._barriers,
+            syncs=self._syncs,
+            pending_rows=self._store.pending_rows,
+        )
