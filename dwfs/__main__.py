@@ -1,0 +1,7 @@
+"""`python -m dwfs`."""
+
+import sys
+
+from dwfs.cli import main
+
+sys.exit(main())

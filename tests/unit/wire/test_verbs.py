@@ -1,0 +1,87 @@
+"""The verb registry: complete, and all that is made from it can be made."""
+
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+
+from dwd.model.checks import InvariantViolated
+from dwd.wire.parameters import Parameter, parameters
+from dwd.wire.reports import Report
+from dwd.wire.verbs import VERBS, AnyVerb, AuditClass, Permission, Request, argument, option
+
+# Who may do what, and what the audit log says of it: a change here is a decision
+MATRIX = {
+    "status": (Permission.OBSERVE, AuditClass.NONE),
+    "statistics": (Permission.OBSERVE, AuditClass.NONE),
+    "version": (Permission.OBSERVE, AuditClass.NONE),
+    "stop": (Permission.OWN, AuditClass.CHANGE),
+    "config check": (Permission.OBSERVE, AuditClass.READ),
+    "fsck": (Permission.OPERATE, AuditClass.READ),
+    "volume show": (Permission.OBSERVE, AuditClass.READ),
+}
+
+every_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+
+
+def test_permissions_and_audit_classes_are_as_decided() -> None:
+    """The registry says of every verb what was decided, and has no verb that was not."""
+    assert {name: (verb.permission, verb.audit) for name, verb in VERBS.items()} == MATRIX
+
+
+@every_verb
+def test_a_verb_is_complete(verb: AnyVerb) -> None:
+    """Each verb has a summary, a request and a report with a text, and each parameter a description."""
+    assert verb.summary
+    assert issubclass(verb.request, Request)
+    assert issubclass(verb.report, Report)
+    assert verb.request.__doc__
+    assert verb.report.__doc__
+    assert all(parameter.summary for parameter in parameters(verb.request))
+
+
+@every_verb
+def test_a_schema_can_be_made(verb: AnyVerb) -> None:
+    """Request and report have a JSON schema: what REST and documents are made from."""
+    for struct in (verb.request, verb.report):
+        assert msgspec.json.schema(struct)["$defs"][struct.__name__]["type"] == "object"
+
+
+@every_verb
+def test_a_request_with_defaults_round_trips(verb: AnyVerb) -> None:
+    """Every request of today can be sent empty, and comes back equal; an unknown field is refused."""
+    request = verb.request()
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=verb.request) == request
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        msgspec.msgpack.decode(msgspec.msgpack.encode({"surely_not": 1}), type=verb.request)
+
+
+class Everything(Request, frozen=True, kw_only=True):
+    """Each kind of field that a command line can say."""
+
+    target: Annotated[str, argument("the first")]
+    rest: Annotated[tuple[str, ...], argument("the others")] = ()
+    count: Annotated[int, option("how many")]
+    share: Annotated[float | None, option("how much")] = None
+    mode: Annotated[Literal["a", "b"], option("which")] = "a"
+    dry_run: Annotated[bool, option("only say it")] = False
+
+
+def test_parameters_follow_the_fields() -> None:
+    """Name, kind, place, need, number and choices come from the type of a field."""
+    found = {parameter.name: parameter for parameter in parameters(Everything)}
+    assert found["target"] == Parameter(
+        "target", str, "the first", required=True, positional=True, many=False, choices=()
+    )
+    assert (found["rest"].many, found["rest"].positional) == (True, True)
+    assert (found["count"].kind, found["count"].required) == (int, True)
+    assert (found["share"].kind, found["share"].required) == (float, False)
+    assert found["mode"].choices == ("a", "b")
+    assert (found["dry_run"].kind, found["dry_run"].option) == (bool, "--dry-run")
+
+
+def test_a_field_that_cannot_be_typed_is_a_bug() -> None:
+    """A request whose field no command line can say is found when the parser is made."""
+    wrong = msgspec.defstruct("wrong", [("inner", dict[str, int])])
+    with pytest.raises(InvariantViolated, match="V3"):
+        parameters(wrong)
