@@ -17,6 +17,8 @@ _TIMEOUT_MAX_S: Final = 3600.0
 _SUBTYPE: Final = "dwfs"
 _FOR_THE_KERNEL: Final = frozenset({"dev", "nodev", "suid", "nosuid", "exec", "noexec", "dirsync"})
 _DEFAULTS: Final = frozenset({"rw", "async", "defaults", "default_permissions", "relatime"})  # so it is anyway
+_SWITCHES: Final = ("ro", "noatime", "allow_other", "sync")
+SOCKET_NAME: Final = "mount.sock"  # in the data folder
 DATA_VARIABLE: Final = "DWFS_DATA"
 
 
@@ -83,18 +85,25 @@ def _with_option(options: MountOptions, word: str) -> MountOptions:
         return attrs.evolve(options, kernel=(*options.kernel, word))
     if word in _DEFAULTS:
         return options
-    if word in _SWITCHES:
-        return attrs.evolve(options, **_SWITCHES[word])
+    switched = _switched(options, word)
+    if switched is not None:
+        return switched
     known = ", ".join(sorted({*_SWITCHES, *_FOR_THE_KERNEL, *_DEFAULTS, "timeout=SECONDS", "fsname=NAME"}))
     raise BadConfig(f"mount option {word!r} is unknown; known are: {known}")
 
 
-_SWITCHES: Final = {
-    "ro": {"read_only": True},
-    "noatime": {"atime": False},
-    "allow_other": {"allow_other": True},
-    "sync": {"sync": True},
-}
+def _switched(options: MountOptions, word: str) -> MountOptions | None:
+    match word:
+        case "ro":
+            return attrs.evolve(options, read_only=True)
+        case "noatime":
+            return attrs.evolve(options, atime=False)
+        case "allow_other":
+            return attrs.evolve(options, allow_other=True)
+        case "sync":
+            return attrs.evolve(options, sync=True)
+        case _:
+            return None
 
 
 def _timeout(text: str) -> float:

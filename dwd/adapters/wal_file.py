@@ -84,7 +84,7 @@ class FileWal:
             NoSpace: the disk is full; nothing of the record was written.
             WalFault: the disk failed.
         """
-        invariant(len(payload) <= WAL_RECORD_BYTES_MAX, "W1", f"a record of {len(payload)} bytes")
+        invariant(len(payload) <= WAL_RECORD_BYTES_MAX, "W1", ("bytes of a record", len(payload)))
         invariant(not self._failed, "W2", "the log is used after it failed")
         with self._lock:
             try:

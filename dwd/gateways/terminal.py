@@ -95,8 +95,8 @@ def _print_struct(to: Console, value: msgspec.Struct, indent: str) -> None:
             to.print(Text(f"{indent}{name}"))
             _print_struct(to, field, indent + _INDENT)
         elif isinstance(field, tuple):
-            _print_rows(to, name, field, indent)
-        elif isinstance(field, dict):
+            _print_rows(to, name if field else f"{name:<{width}}", field, indent)
+        elif isinstance(field, dict):  # of numbers or texts by name
             _print_rows(to, name, tuple(f"{key} = {_cell(item, None)}" for key, item in sorted(field.items())), indent)
         else:
             to.print(Text(f"{indent}{name:<{width}}  ").append_text(_cell(field, units.get(name))))

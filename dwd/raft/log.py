@@ -100,7 +100,7 @@ class RaftLog:
 
     def applied_to(self, index: LogIndex) -> None:
         """The state store has all entries up to here."""
-        invariant(self.applied <= index <= min(self.committed, self.written), "R5", f"{self.applied} to {index}")
+        invariant(self.applied <= index <= min(self.committed, self.written), "R5", (self.applied, index))
         self.applied = index
 
     def unwritten(self, bytes_max: int) -> list[Entry]:

@@ -147,11 +147,11 @@ class RaftNode:
         """
         if self._replication is None:
             raise NotLeader(f"node {self._id} does not lead; node {self._leader} does, as far as it knows")
-        size = sum(map(len, payloads))
+        sizes = [len(payload) for payload in payloads]
+        size = sum(sizes)
         if self._unapplied_bytes > 0 and self._unapplied_bytes + size > UNAPPLIED_BYTES_MAX:
             raise Overloaded(f"{self._unapplied_bytes} bytes of proposals are not applied yet")
-        for payload in payloads:
-            invariant(len(payload) <= APPEND_BYTES_MAX, "R10", f"a command of {len(payload)} bytes")
+        invariant(max(sizes, default=0) <= APPEND_BYTES_MAX, "R10", ("bytes of commands", sizes))
         term, first = self._term, self._log.last_index + 1
         command = EntryKind.COMMAND
         self._log.append(

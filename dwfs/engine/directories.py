@@ -42,7 +42,7 @@ class Directories:
         """Close it; says which it was."""
         return self._handles.close_directory(fh).number
 
-    async def list(self, fh: int, cookie: int, take: Callable[[Listed], bool]) -> None:
+    async def feed(self, fh: int, cookie: int, take: Callable[[Listed], bool]) -> None:
         """Hand over what follows a cookie until `take` has no room, or the directory ends."""
         handle = self._handles.directory(fh)
         if cookie < DOT_DOT_COOKIE:

@@ -149,7 +149,7 @@ class Files:
             return b""
         stored = min(end, inode.size) if inode.allocated else 0  # with nothing allocated, all of it is a hole
         if file is None:
-            return await self._client.read(inode.number, offset, end - offset) if stored > offset else bytes(end - offset)
+            return await self._client.read(inode.number, offset, end - offset) if stored else bytes(end - offset)
         target = bytearray(end - offset)
         if stored > offset and not file.covers(offset, end):
             base = await self._client.read(inode.number, offset, stored - offset)

@@ -3,8 +3,6 @@
 import errno
 from typing import Final
 
-import attrs
-
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import ROOT, InodeNumber
 from dwd.model.inode import Inode
@@ -35,19 +33,6 @@ from dwfs.engine.orphans import Orphans
 _XATTR_PREFIXES: Final = (b"user.", b"trusted.", b"security.")
 _ACLS: Final = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 _TRUSTED: Final = b"trusted."
-
-
-@attrs.frozen
-class Caller:
-    """Who asks."""
-
-    uid: int
-    gid: int
-
-    @property
-    def privileged(self) -> bool:
-        """Whether the rules for users do not bind it."""
-        return self.uid == 0
 
 
 class Namespace:
@@ -110,7 +95,6 @@ class Namespace:
     async def unlink(self, parent: InodeNumber, name: bytes) -> None:
         """Remove a name of anything but a directory."""
         _check_name(name)
-        self._removed(parent, name)
         await self._mutate(Unlink(parent, name))
         self._removed(parent, name)
 
@@ -154,12 +138,12 @@ class Namespace:
             raise NamespaceRefusal(errno.ENODATA)
         return expect(await self._client.call(GetXattr(number, name)), Value).value
 
-    async def xattrs(self, number: InodeNumber, caller: Caller) -> list[bytes]:
+    async def xattrs(self, number: InodeNumber, *, privileged: bool) -> list[bytes]:
         """The names of the extended attributes that the caller may know of."""
         if not (await self._inodes.get(number)).xattr_bytes:
             return []
         names = expect(await self._client.call(ListXattrs(number)), Names).names
-        return [name for name in names if caller.privileged or not name.startswith(_TRUSTED)]
+        return [name for name in names if privileged or not name.startswith(_TRUSTED)]
 
     async def set_xattr(self, number: InodeNumber, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""

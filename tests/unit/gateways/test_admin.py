@@ -20,7 +20,17 @@ from dwd.gateways import admin
 from dwd.gateways.admin import AdminGateway, Served, ShowProgress, serve_verb
 from dwd.model.errors import BrickFault, DataBusy
 from dwd.model.limits import CONNECTIONS_MAX
-from dwd.wire.admin import CALL_BYTES_MAX, Answer, AuditRecord, Failed, Peer, Progress, Result, decode_answer, encode_call
+from dwd.wire.admin import (
+    CALL_BYTES_MAX,
+    Answer,
+    AuditRecord,
+    Failed,
+    Peer,
+    Progress,
+    Result,
+    decode_answer,
+    encode_call,
+)
 from dwd.wire.reports import FsckReport, StatisticsReport, StopReport
 from dwd.wire.verbs import FSCK, STATISTICS, STATUS, STOP, FsckRequest, StatisticsRequest, StatusRequest, StopRequest
 
@@ -110,11 +120,13 @@ class Client:
 
 @asynccontextmanager
 async def calling(folder: Path) -> AsyncIterator[Client]:
+    """A connected caller."""
     async with await trio.open_unix_socket(str(folder / SOCKET)) as stream:
         yield Client(stream)
 
 
 def statistics(component: str = "wal") -> bytes:
+    """The body of a call."""
     return encode_call(STATISTICS, StatisticsRequest(component=component))
 
 
@@ -131,7 +143,7 @@ async def test_a_connection_carries_many_calls(tmp_path: Path) -> None:
 
 
 async def test_refusals_become_answers(tmp_path: Path) -> None:
-    """A refusal, an unserved verb, wrong arguments and an oversized report are answered by code; the call after them works."""
+    """Refusal, unserved verb, wrong arguments, oversized report: each is answered by code, and the next call works."""
     wrong = msgspec.msgpack.encode([1, 1, "statistics", {"component": 7}])
     async with running(tmp_path) as node, calling(tmp_path) as client:
         await client.send(1, statistics("busy"))
@@ -182,8 +194,8 @@ def call_as_nobody(folder: Path, result: socket.socket) -> NoReturn:
 async def test_the_kernel_says_who_calls(tmp_path: Path) -> None:
     """A process that gave up root is not taken for root: SO_PEERCRED, for real."""
     async with running(tmp_path) as node:
-        tmp_path.chmod(0o711)
-        (tmp_path / SOCKET).chmod(0o666)
+        os.chmod(tmp_path, 0o711)
+        os.chmod(tmp_path / SOCKET, 0o666)
         ours, theirs = socket.socketpair()
         child = os.fork()
         if child == 0:
@@ -191,7 +203,8 @@ async def test_the_kernel_says_who_calls(tmp_path: Path) -> None:
         theirs.close()
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
             raw = await stream.receive_some()
-        assert os.waitpid(child, 0)[1] == 0
+        _, status = await trio.to_thread.run_sync(os.waitpid, child, 0)
+        assert status == 0
     (frame,) = received_frames(raw)
     answer = decode_answer(frame)
     assert isinstance(answer, Failed)
@@ -200,6 +213,7 @@ async def test_the_kernel_says_who_calls(tmp_path: Path) -> None:
 
 
 def received_frames(raw: bytes) -> list[bytes]:
+    """The bodies of whole frames."""
     reader = FrameReader()
     reader.space()[: len(raw)] = raw
     return [frame.body for frame in reader.received(len(raw))]
@@ -246,14 +260,18 @@ async def test_a_slow_caller_is_dropped(tmp_path: Path, autojump_clock: trio.tes
         assert trio.current_time() - began == pytest.approx(admin.IDLE_S_MAX)
 
 
-async def test_a_caller_that_does_not_read_is_dropped(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_caller_that_does_not_read_is_dropped(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """Answers pile up in the socket's buffer only, and then the connection ends."""
     async with running(tmp_path) as node, calling(tmp_path) as client:
-        with pytest.raises(trio.BrokenResourceError):
+
+        async def flood() -> None:
             while True:
                 await client.send(1, statistics("x" * 10_000))
+
+        began = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError):
+            await flood()
+        assert trio.current_time() - began == pytest.approx(admin.SEND_S_MAX)
         assert len(node.audit) < 200
 
 
@@ -355,11 +373,10 @@ async def test_the_blocking_client_calls(tmp_path: Path) -> None:
             assert isinstance(checked, FsckReport)
             assert checked.clean
 
-    async with running(tmp_path) as node:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, call)
-            await trio.sleep(admin.PROGRESS_S * 2)
-            node.wait.set()
+    async with running(tmp_path) as node, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, call)
+        await trio.sleep(admin.PROGRESS_S * 2)
+        node.wait.set()
     assert shown[0] == Progress(1, 2, "shards", "reading")
     with pytest.raises(NotRunning, match="no daemon"), open_admin(tmp_path):
         pass
