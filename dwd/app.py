@@ -22,7 +22,7 @@ from dwd.adapters.data_folder import ADMIN_SOCKET, MOUNT_SOCKET, DataFolder
 from dwd.adapters.sqlite_snapshot import open_snapshot
 from dwd.adapters.sqlite_store import SqliteStore
 from dwd.adapters.unix_socket import open_listener, peer_of
-from dwd.adapters.volume_making import check_same, make_bricks, open_bricks, plan_identity
+from dwd.adapters.volume_making import check_same, make_bricks, open_bricks, plan_volume
 from dwd.adapters.wal_file import FileWal, open_wal
 from dwd.adapters.wall_clock import SystemClock
 from dwd.codec.volume_identity import VolumeIdentity
@@ -50,6 +50,7 @@ from dwd.services.storing import FileWriter
 from dwd.wire import verbs
 from dwd.wire.admin import ADMIN_PROTOCOL, AuditRecord, Progress
 from dwd.wire.reports import FsckReport, StatisticsReport, StatusReport, StopReport, VersionReport, VolumeReport
+from dwd.wire.shown import shown_name
 
 _log = logging.getLogger("dwd")
 _SEED_BITS = 63
@@ -205,16 +206,17 @@ async def open_node(options: ServeOptions, *, existing: bool = False) -> AsyncIt
     Raises:
         Refusal, Fault: it cannot be opened; nothing that was there has changed.
     """
-    if existing and not options.data.is_dir():
-        raise CorruptStore(f"there is no data folder {options.data}")
+    # What can be refused is refused before the first byte is written, the lock's file included.
+    found = data_folder.read_identity(options.data) if options.data.is_dir() else None
+    if found is None and existing:
+        raise CorruptStore(f"{options.data} holds no volume")
+    planned = found or plan_volume(options.data, options.bricks, options.brick_paths, options.protection)
     async with AsyncExitStack() as stack:
         folder = DataFolder.open(options.data)
         stack.callback(folder.close)
         identity = folder.identity()
         if identity is None:
-            if existing:
-                raise CorruptStore(f"{options.data} holds no volume")
-            identity = plan_identity(options.bricks, options.brick_paths, options.protection)
+            identity = planned
             folder.put_identity(identity)
         else:
             check_same(identity, folder, options.bricks, options.brick_paths, options.protection)
@@ -276,7 +278,7 @@ def _connect(
         identity=identity,
         version=program_version(),
         pid=os.getpid(),
-        brick_paths={place.id: str(folder.brick(place.path)) for place in identity.bricks},
+        brick_paths={place.id: shown_name(os.fsencode(folder.brick(place.path))) for place in identity.bricks},
         started=trio.current_time(),
         wal_bytes=folder.wal_bytes,
     )

@@ -18,10 +18,12 @@ import trio
 from dwd.model.errors import DwError, Fault
 from dwd.model.ids import InodeNumber, SessionId
 from dwd.wire.messages import Barrier, Goodbye
+from dwfs import polling
 from dwfs.cache.coherence import Coherence
 from dwfs.cache.dirty import Dirty
 from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
+from dwfs.cache.spinning import SpinPolicy
 from dwfs.client import Client
 from dwfs.config import SOCKET_NAME, MountOptions, VolumeOptions
 from dwfs.embedded import EmbeddedDaemon
@@ -66,6 +68,7 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
         timeout=options.timeout,
         observer=listener,
         start_daemon=EmbeddedDaemon(volume).start,
+        spinning=SpinPolicy(),
     )
     inodes = Inodes(client, coherence, dirty)
     flusher = Flusher(client, dirty, inodes, handles, timeout=options.timeout)
@@ -111,7 +114,7 @@ async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, re
         await nursery.start(engine.flusher.run)
         nursery.start_soon(engine.orphans.run)
         nursery.start_soon(engine.listener.run)
-        _mount(mountpoint, volume, options, engine.operations)
+        _mount(mountpoint, volume, options, engine)
         try:
             await _serve(mountpoint, engine.operations, ready)
             await _finish(engine)
@@ -120,9 +123,10 @@ async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, re
         nursery.cancel_scope.cancel()
 
 
-def _mount(mountpoint: Path, volume: VolumeOptions, options: MountOptions, operations: Operations) -> None:
+def _mount(mountpoint: Path, volume: VolumeOptions, options: MountOptions, engine: Engine) -> None:
     try:
-        pyfuse3.init(operations, str(mountpoint), options.for_fuse(volume.data))
+        pyfuse3.init(engine.operations, str(mountpoint), options.for_fuse(volume.data))
+        polling.install(SpinPolicy(), lambda: engine.client.descriptor)
     except RuntimeError as error:
         raise Fault(f"the kernel did not mount {mountpoint}: {error}; the log has what fusermount3 said") from error
 

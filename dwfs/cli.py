@@ -116,9 +116,7 @@ def _add_mount(commands: "argparse._SubParsersAction[_Parser]") -> None:
     mount.add_argument("mountpoint", type=Path, metavar="MOUNTPOINT")
     mount.add_argument("--data", type=Path, metavar="DIR", help=f"the volume's folder (default {default_data()})")
     bricks = mount.add_mutually_exclusive_group()
-    bricks.add_argument(
-        "--bricks", type=int, metavar="N", help="of a new volume: so many, in the data folder (6)"
-    )
+    bricks.add_argument("--bricks", type=int, metavar="N", help="of a new volume: so many, in the data folder (6)")
     bricks.add_argument(
         "--brick", type=Path, action="append", default=[], metavar="DIR", help="of a new volume: a brick; once for each"
     )

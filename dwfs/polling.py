@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import pyfuse3
+import trio
 
 from dwfs.cache.spinning import SpinPolicy
 
@@ -29,8 +30,15 @@ _DEVICE: Final = "/dev/fuse"
 class RequestWait:
     """Waits for a request of the kernel."""
 
-    def __init__(self, park: Callable[[], Awaitable[bool]], fuse_fd: int, policy: SpinPolicy) -> None:
+    def __init__(
+        self,
+        park: Callable[[], Awaitable[bool]],
+        fuse_fd: int,
+        policy: SpinPolicy,
+        daemon: Callable[[], int | None],
+    ) -> None:
         self._park = park
+        self._daemon = daemon
         self._fuse_fd = fuse_fd
         self._policy = policy
         self._kernel = select.poll()
@@ -42,8 +50,8 @@ class RequestWait:
         self.hits = 0
         self.parks = 0
 
-    def watch(self, daemon_fd: int | None) -> None:
-        """The daemon's socket, now: what comes from it ends a spin."""
+    def _watch(self, daemon_fd: int | None) -> None:
+        """The daemon's socket changed: what comes from it ends a spin."""
         if self._daemon_fd is not None:
             self._anything.unregister(self._daemon_fd)
         self._daemon_fd = daemon_fd
@@ -52,11 +60,18 @@ class RequestWait:
 
     async def wait(self) -> bool:
         """True when a request can be read, False when the loop is to end. In place of pyfuse3's own."""
-        if self._policy.spins and time.perf_counter() < self._checkpoint_at and self._spin():
-            return True
+        if self._policy.spins:
+            if time.perf_counter() > self._checkpoint_at:
+                await trio.lowlevel.checkpoint()
+                self._checkpoint_at = time.perf_counter() + RUN_S_MAX
+            if self._spin():
+                return True
         return await self._wait_parked()
 
     def _spin(self) -> bool:
+        daemon_fd = self._daemon()
+        if daemon_fd != self._daemon_fd:
+            self._watch(daemon_fd)
         now = time.perf_counter()
         end = now + SPIN_S
         while now < end:
@@ -83,13 +98,16 @@ class RequestWait:
                 return True
 
 
-def install(policy: SpinPolicy) -> RequestWait | None:
-    """Replace pyfuse3's wait; None when this pyfuse3 cannot be helped so. After pyfuse3.init()."""
+def install(policy: SpinPolicy, daemon: Callable[[], int | None]) -> RequestWait | None:
+    """Replace pyfuse3's wait; None when this pyfuse3 cannot be helped so. After pyfuse3.init().
+
+    `daemon` gives the descriptor of the daemon's socket, if there is one now.
+    """
     park = getattr(pyfuse3, _FUNCTION, None)
     fuse_fd = _fuse_descriptor()
     if park is None or fuse_fd is None:
         return None
-    wait = RequestWait(park, fuse_fd, policy)
+    wait = RequestWait(park, fuse_fd, policy, daemon)
     setattr(pyfuse3, _FUNCTION, wait.wait)
     return wait
 

@@ -49,9 +49,7 @@ def check_can_mount(mountpoint: Path, volume: VolumeOptions) -> Path:
 
 def _check_machine() -> None:
     if not _FUSE_DEVICE.exists():
-        raise CannotMount(
-            f"{_FUSE_DEVICE} is not there: modprobe fuse, or give the container this device"
-        )
+        raise CannotMount(f"{_FUSE_DEVICE} is not there: modprobe fuse, or give the container this device")
     if not os.access(_FUSE_DEVICE, os.R_OK | os.W_OK):
         raise CannotMount(f"{_FUSE_DEVICE} may not be opened by this user: ask for the group that owns it")
     if shutil.which("fusermount3") is None:

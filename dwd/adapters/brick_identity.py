@@ -16,6 +16,7 @@ from dwd.codec.page import PAGE_BYTES
 from dwd.codec.superblock import Superblock, decode_superblock, encode_superblock
 from dwd.model.errors import BrickFault, FormatTooNew, NoSpace, VolumeMismatch
 from dwd.model.ids import BrickId, VolumeId
+from dwd.wire.shown import shown_name
 
 SHARDS: Final = "shards"
 
@@ -44,14 +45,33 @@ def make_brick(path: Path, volume: VolumeId, brick: BrickId) -> None:
     if not names.isdisjoint(_COPIES):
         _check_identity(path, load_superblock(path), volume, brick)
     elif names:
-        some = ", ".join(sorted(names)[:3])
-        raise VolumeMismatch(f"brick {path}: the folder is not empty (it holds {some}); name an empty or absent folder")
+        raise _not_empty(path, names)
     else:
         page = encode_superblock(Superblock(volume, brick, secrets.token_bytes(16), time.time_ns()))
         with brick_errors(path, "create the brick"):
             for copy in _COPIES:
                 replace_file(path / copy, page)
     _make_shard_directories(path)
+
+
+def check_unused(path: Path) -> None:
+    """See that a folder is absent or empty: it can become a brick. Changes nothing.
+
+    Raises:
+        VolumeMismatch: it is a brick, or holds something else.
+        BrickFault: it cannot be looked into.
+    """
+    if not path.exists():
+        return
+    with brick_errors(path, "create the brick"):
+        names = set(os.listdir(path)) - _NOT_FOREIGN
+    if names:
+        raise _not_empty(path, names)
+
+
+def _not_empty(path: Path, names: set[str]) -> VolumeMismatch:
+    some = ", ".join(shown_name(os.fsencode(name)) for name in sorted(names)[:3])
+    return VolumeMismatch(f"brick {path}: the folder is not empty (it holds {some}); name an empty or absent folder")
 
 
 def check_brick(path: Path, volume: VolumeId, brick: BrickId) -> Superblock:

@@ -17,6 +17,7 @@ from dwd.adapters.durable_files import make_directories, replace_file
 from dwd.codec.volume_identity import VolumeIdentity, decode_identity, encode_identity
 from dwd.model.errors import CorruptIdentity, DataBusy, FormatTooNew, StoreFailed, VolumeMismatch
 from dwd.ports import BrickSpace
+from dwd.wire.shown import shown_name
 
 ADMIN_SOCKET: Final = "dwd.sock"
 MOUNT_SOCKET: Final = "mount.sock"
@@ -109,18 +110,22 @@ def read_identity(folder: Path) -> VolumeIdentity | None:
     """As DataFolder.identity(), for one who does not own the folder."""
     path = folder / _IDENTITY
     try:
+        if not path.exists():
+            _check_no_strangers(folder)
+            return None
         return decode_identity(path.read_bytes())
-    except FileNotFoundError:
-        strangers = sorted(set(os.listdir(folder)) - _OURS)
-        if strangers:
-            some = ", ".join(strangers[:3])
-            raise VolumeMismatch(
-                f"data folder {folder} holds {some}, but no volume; name an empty folder, or restore {path}"
-            ) from None
-        return None
     except CorruptIdentity as fault:
         raise CorruptIdentity(f"{path}: {fault}; restore it from a backup") from fault
     except FormatTooNew as refusal:
         raise FormatTooNew(f"{path}: {refusal}") from refusal
     except OSError as error:
         raise CorruptIdentity(f"{path}: {error.strerror}") from error
+
+
+def _check_no_strangers(folder: Path) -> None:
+    strangers = sorted(set(os.listdir(folder)) - _OURS)
+    if strangers:
+        some = ", ".join(shown_name(os.fsencode(name)) for name in strangers[:3])
+        raise VolumeMismatch(
+            f"data folder {folder} holds {some}, but no volume; name an empty folder, or restore {folder / _IDENTITY}"
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dwd.adapters.brick_directory import BrickDirectory, create_brick, open_brick
+from dwd.adapters.brick_identity import check_unused
 from dwd.adapters.data_folder import DataFolder
 from dwd.codec.volume_identity import BrickPlace, VolumeIdentity
 from dwd.model.errors import BadConfig, BrickFault, DwError
@@ -28,12 +29,20 @@ def fitting_protection(bricks: int) -> Protection:
     return Protection(*_FITTING.get(bricks, _WIDEST))
 
 
-def plan_identity(bricks: int | None, paths: Sequence[Path], protection: str | None) -> VolumeIdentity:
-    """What a new volume will be.
+def plan_volume(data: Path, bricks: int | None, paths: Sequence[Path], protection: str | None) -> VolumeIdentity:
+    """What a new volume in a data folder will be. Nothing is made yet.
 
     Raises:
         BadConfig: the protection needs more bricks than there are.
+        VolumeMismatch, BrickFault: a folder cannot become a brick.
     """
+    identity = _plan_identity(bricks, paths, protection)
+    for place in identity.bricks:
+        check_unused(data / place.path)
+    return identity
+
+
+def _plan_identity(bricks: int | None, paths: Sequence[Path], protection: str | None) -> VolumeIdentity:
     written = [str(path) for path in paths] or [f"bricks/{i}" for i in range(bricks or _BRICKS)]
     if len(set(written)) != len(written):
         raise BadConfig("a brick is named twice")

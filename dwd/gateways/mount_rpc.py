@@ -12,8 +12,9 @@ import attrs
 import trio
 
 from dwd.codec.frame import Frame, FrameReader, encode_header
-from dwd.model.errors import BadRequest, DwError, NamespaceRefusal
-from dwd.model.limits import CONNECTIONS_MAX, DIRECTORY_PAGE_ENTRIES_MAX, READ_BYTES_MAX
+from dwd.model.errors import BadRequest, DwError, NamespaceRefusal, NoSpace
+from dwd.model.limits import CONNECTIONS_MAX, DIRECTORY_PAGE_ENTRIES_MAX
+from dwd.model.units import MIB
 from dwd.namespace import queries
 from dwd.namespace.commands import Link, MakeNode, SetXattr
 from dwd.namespace.outcomes import Outcome, Refused
@@ -25,8 +26,13 @@ from dwd.services.segments import PAYLOAD_SLACK
 from dwd.services.space import SpaceKeeper
 from dwd.services.storing import FileWriter
 from dwd.wire import messages as wire
+from dwd.wire.checks import check_request
 
-_SLOW_MAX: Final = 32  # requests of one connection that wait for disks; reading stops until one is done
+_HELLO_S_MAX: Final = 10.0  # a connection that says nothing must not keep a place of CONNECTIONS_MAX
+# What one connection may have in hand; at each of these, reading stops until there is less.
+_SLOW_MAX: Final = 32  # requests that wait for disks
+_HELD_BYTES_MAX: Final = 32 * MIB  # that they bring or will bring: more than the four segments of one mount
+_OUTBOX_BYTES_MAX: Final = 4 * MIB  # replies that are not sent yet
 _SEND_S_MAX: Final = 30.0  # a mount that does not read its replies is cut off
 _JOIN_BYTES_MAX: Final = 64 * 1024  # payloads up to this are copied into one send
 _GROWING: Final = (MakeNode, Link, SetXattr)  # refused when metadata has no room; removing never is
@@ -73,11 +79,15 @@ class MountConnection:
         self._stream = stream
         self._services = services
         self._mount: Mount | None = None
+        self._greeted = False
         self._outbox: list[bytes | memoryview] = []
+        self._outbox_bytes = 0
+        self._outbox_filled = trio.Event()
         self._sending = False
         self._in_turn = False  # the reading task is handling frames, and will send what they bring
         self._slow = 0
-        self._slow_done = trio.Event()
+        self._held_bytes = 0
+        self._eased = trio.Event()  # replaced each time that less is in hand
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -85,6 +95,8 @@ class MountConnection:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self._send_what_comes)
+                nursery.start_soon(self._end_if_silent)
                 await self._read_frames()
                 nursery.cancel_scope.cancel()
         finally:
@@ -101,6 +113,11 @@ class MountConnection:
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
+    async def _end_if_silent(self) -> None:
+        await trio.sleep(_HELLO_S_MAX)
+        if not self._greeted:
+            self.disconnect()
+
     async def _read_frames(self) -> None:
         reader = FrameReader(slack=PAYLOAD_SLACK)
         while True:
@@ -109,17 +126,41 @@ class MountConnection:
                 frames = reader.received(count) if count else []
             except (OSError, trio.ClosedResourceError, BadRequest):
                 return
-            if not count:
+            if not count or not await self._take_all(frames):
                 return
-            self._in_turn = True
-            for frame in frames:
-                if not self._take(frame):
-                    return
-            self._services.metadata.pump()
-            self._in_turn = False
-            await self._send()
-            while self._slow >= _SLOW_MAX:
-                await self._slow_done.wait()
+
+    async def _take_all(self, frames: list[Frame]) -> bool:
+        """Handle what one read brought, in one turn unless it is too much; False ends the connection."""
+        sound = True
+        self._in_turn = True
+        for frame in frames:
+            if self._is_full:
+                await self._end_turn()
+                self._in_turn = True
+            sound = self._take(frame)
+            if not sound:
+                break
+        await self._end_turn()
+        return sound
+
+    async def _end_turn(self) -> None:
+        """Log, answer, and wait until more may be taken in hand."""
+        metadata = self._services.metadata
+        metadata.pump()
+        self._in_turn = False
+        await self._send()
+        while self._is_full:
+            await self._eased.wait()
+        if metadata.is_behind:
+            await metadata.catch_up()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._slow >= _SLOW_MAX or self._held_bytes >= _HELD_BYTES_MAX or self._outbox_bytes >= _OUTBOX_BYTES_MAX
+
+    def _ease(self) -> None:
+        eased, self._eased = self._eased, trio.Event()
+        eased.set()
 
     def _take(self, frame: Frame) -> bool:
         """Answer a request or start what answers it; False ends the connection."""
@@ -128,6 +169,9 @@ class MountConnection:
         except BadRequest:
             return False
         if isinstance(request, wire.Hello):
+            if self._greeted:
+                return False
+            self._greeted = True
             self._start(frame, self._hello(request))
             return True
         if self._mount is None:
@@ -139,6 +183,7 @@ class MountConnection:
         return True
 
     def _dispatch(self, frame: Frame, request: wire.Request, mount: Mount) -> None:  # noqa: PLR0912, C901 - one line a request
+        check_request(request)
         services, correlation = self._services, frame.correlation
         state = services.metadata.state
         match request:
@@ -151,7 +196,7 @@ class MountConnection:
             case wire.Read():
                 self._read(frame, request)
             case wire.Store():
-                self._start(frame, self._store(frame, request, mount))
+                self._start(frame, self._store(frame, request, mount), frame.payload_length)
             case wire.ReadDirectory():
                 self._answer(correlation, self._list(request))
             case wire.GetXattr(number=number, name=name):
@@ -175,6 +220,7 @@ class MountConnection:
                 raise BadRequest("a second Hello")
 
     async def _hello(self, hello: wire.Hello) -> wire.Reply:
+        check_request(hello)
         self._mount, welcome = await self._services.mounts.hello(self, hello)
         self._mount.pid = self._services.pid_of(self._stream)
         return welcome
@@ -187,7 +233,7 @@ class MountConnection:
 
     def _mutate(self, correlation: int, request: wire.Mutate, mount: Mount) -> None:
         if isinstance(request.operation, _GROWING):
-            self._services.space.check_metadata()
+            self._check_room(request, mount)
 
         def done(outcome: Outcome) -> None:
             if isinstance(outcome, Refused):
@@ -201,9 +247,15 @@ class MountConnection:
             request.operation, done, session=mount.session, request=request.request, answered=request.answered
         )
 
+    def _check_room(self, request: wire.Mutate, mount: Mount) -> None:
+        """Whether something new may be named. A retry of what happened already needs no room. Raises NoSpace."""
+        try:
+            self._services.space.check_metadata()
+        except NoSpace:
+            if self._services.metadata.recalled(mount.session, request.request) is None:
+                raise
+
     def _read(self, frame: Frame, request: wire.Read) -> None:
-        if request.length > READ_BYTES_MAX or request.length < 0 or request.offset < 0:
-            raise BadRequest(f"a read of {request.length} bytes at {request.offset}: at most {READ_BYTES_MAX}")
         data = self._services.reader.read_nowait(request.number, request.offset, request.length)
         if data is not None:
             self._answer(frame.correlation, wire.Bytes(), data)
@@ -213,7 +265,7 @@ class MountConnection:
             data = await self._services.reader.read(request.number, request.offset, request.length)
             self._answer(frame.correlation, wire.Bytes(), data)
 
-        self._start(frame, read())
+        self._start(frame, read(), request.length)
 
     async def _store(self, frame: Frame, request: wire.Store, mount: Mount) -> wire.Reply:
         done = await self._services.writer.store(mount.session, request, frame.payload, frame.payload_length)
@@ -235,7 +287,7 @@ class MountConnection:
 
         self._start(frame, wait())
 
-    def _start(self, frame: Frame, work: Awaitable[wire.Reply | None]) -> None:
+    def _start(self, frame: Frame, work: Awaitable[wire.Reply | None], held_bytes: int = 0) -> None:
         """Let a task answer this frame."""
 
         async def answer() -> None:
@@ -247,11 +299,11 @@ class MountConnection:
                 self._answer(frame.correlation, _failed(failure))
             finally:
                 self._slow -= 1
-                self._slow_done.set()
-                self._slow_done = trio.Event()
-            await self._send()
+                self._held_bytes -= held_bytes
+                self._ease()
 
         self._slow += 1
+        self._held_bytes += held_bytes
         if self._nursery is not None:
             self._nursery.start_soon(answer)
 
@@ -262,8 +314,16 @@ class MountConnection:
             self._outbox += (header + body, memoryview(payload))
         else:
             self._outbox.append(header + body + payload)
-        if not self._in_turn and not self._sending and self._nursery is not None:
-            self._nursery.start_soon(self._send)
+        self._outbox_bytes += len(header) + len(body) + len(payload)
+        if not self._in_turn and not self._sending:
+            self._outbox_filled.set()
+
+    async def _send_what_comes(self) -> None:
+        """Send what was put into the outbox outside the turns of the reading task."""
+        while True:
+            await self._outbox_filled.wait()
+            self._outbox_filled = trio.Event()
+            await self._send()
 
     async def _send(self) -> None:
         """Send what is waiting; whoever comes while somebody sends leaves it to him."""
@@ -273,12 +333,15 @@ class MountConnection:
         try:
             while self._outbox:
                 waiting, self._outbox = self._outbox, []
+                sending = self._outbox_bytes
                 with trio.fail_after(_SEND_S_MAX):
                     await self._stream.send_all(b"".join(waiting) if len(waiting) > 1 else waiting[0])
+                self._outbox_bytes -= sending
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             self.disconnect()
         finally:
             self._sending = False
+            self._ease()
 
 
 def _failed(failure: DwError) -> wire.Failed:

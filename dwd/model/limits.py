@@ -15,6 +15,7 @@ LINKS_MAX: Final = 65_000  # refuse: EMLINK; the figure of ext4
 XATTR_NAME_BYTES_MAX: Final = 255  # refuse: ERANGE; XATTR_NAME_MAX of Linux
 XATTR_VALUE_BYTES_MAX: Final = 64 * KIB  # refuse: E2BIG; XATTR_SIZE_MAX of Linux
 XATTR_BYTES_PER_INODE_MAX: Final = 1 * MIB  # refuse: ENOSPC; one inode must not fill the log
+XATTR_LIST_BYTES_MAX: Final = 64 * KIB  # refuse: E2BIG; XATTR_LIST_MAX of Linux: names, each with its NUL
 
 SEGMENT_BYTES_MAX: Final = 4 * MIB  # refuse; one encode, one frame, one repair
 SEGMENT_RANGES_MAX: Final = 4096  # refuse; bounds the time of one apply
@@ -28,6 +29,10 @@ FRAME_BODY_BYTES_MAX: Final = 1 * MIB  # drop the connection; a message without 
 FRAME_PAYLOAD_BYTES_MAX: Final = SEGMENT_BYTES_MAX  # drop the connection
 READ_BYTES_MAX: Final = 1 * MIB  # refuse; what one FUSE request can ask
 DIRECTORY_PAGE_ENTRIES_MAX: Final = 1024  # the reply is cut there; the cookie goes on
+DIRECTORY_PAGE_BYTES_MAX: Final = 256 * KIB  # likewise: a link's target may have 4 KiB
+REQUEST_FIELD_BYTES_MAX: Final = 128 * KIB  # refuse; twice the longest that POSIX has an errno for
+LABEL_CHARACTERS_MAX: Final = 4096  # refuse; the path of a mount point
+SESSION_OUTCOMES_MAX: Final = 1 << 20  # refuse: EOVERFLOW; requests that a mount sends beyond its oldest unanswered one
 CONNECTIONS_MAX: Final = 256  # of one socket: the next is closed at once
 REQUESTS_IN_FLIGHT_MAX: Final = 128  # of one connection: reading stops until one is answered
 

@@ -10,8 +10,9 @@ from dwd.model.limits import SHARDS_MAX
 from dwd.model.units import div_ceil, round_up
 
 _SHARD_ALIGNMENT: Final = 64  # bytes; what ISA-L's vector loops like
-_NAMED: Final = {"none": (1, 0), "replica2": (1, 1), "replica3": (1, 2), "raid6": (4, 2), "raidz3": (5, 3)}
-_PROFILE: Final = re.compile(r"(?:reedsolomon\()?(\d{1,2})\+(\d{1,2})\)?", re.IGNORECASE)
+_NAMED: Final = {"none": (1, 0), "raid6": (4, 2), "raidz3": (5, 3)}
+_PROFILE: Final = re.compile(r"(\d{1,2})\+(\d{1,2})|reedsolomon\((\d{1,2})\+(\d{1,2})\)", re.IGNORECASE | re.ASCII)
+_REPLICAS: Final = re.compile(r"replica(\d{1,2})", re.IGNORECASE | re.ASCII)
 
 
 class Protection(msgspec.Struct, frozen=True, array_like=True):
@@ -38,7 +39,7 @@ class Protection(msgspec.Struct, frozen=True, array_like=True):
 
 
 def parse_protection(text: str) -> Protection:
-    """Read None, Replica2, Replica3, RAID6, RAIDZ3, k+m or ReedSolomon(k+m), in any case.
+    """Read None, Replica2 (or 3, or more), RAID6, RAIDZ3, k+m or ReedSolomon(k+m), in any case.
 
     Raises:
         BadConfig: another word, or k and m out of range.
@@ -46,10 +47,13 @@ def parse_protection(text: str) -> Protection:
     named = _NAMED.get(text.strip().lower())
     if named is not None:
         return Protection(*named)
-    match = _PROFILE.fullmatch(text.strip())
-    if match is None:
+    copies, profile = _REPLICAS.fullmatch(text.strip()), _PROFILE.fullmatch(text.strip())
+    if copies is not None:
+        k, m = 1, int(copies[1]) - 1
+    elif profile is not None:
+        k, m = int(profile[1] or profile[3]), int(profile[2] or profile[4])
+    else:
         raise BadConfig(f"protection {text!r} is not None, Replica2, Replica3, RAID6, RAIDZ3 or k+m (such as 4+2)")
-    k, m = int(match[1]), int(match[2])
-    if not (k >= 1 and k + m <= SHARDS_MAX):
+    if not (m >= 0 and k >= 1 and k + m <= SHARDS_MAX):
         raise BadConfig(f"protection {text!r}: k must be at least 1 and k+m at most {SHARDS_MAX}")
     return Protection(k, m)

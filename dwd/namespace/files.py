@@ -5,7 +5,6 @@ A segment's `live` counts the bytes that extents point at; at 0 it is garbage (N
 """
 
 from collections import Counter
-from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -119,6 +118,8 @@ def _lay(state: State, edit: ExtentEdit, inode: Inode, data: FileData, segment: 
         pieces += [(offset, Extent(state.index, length, segment.id, at)) for offset, length, at in data.ranges]
     size, allocated = inode.size, inode.allocated
     for offset, extent in pieces:
+        if not extent.length:
+            continue  # an empty extent would stand in the place of what begins there
         end = offset + extent.length
         if offset < size:
             allocated -= edit.cut(inode.number, offset, end)
@@ -165,8 +166,8 @@ def reap(state: State, op: Reap) -> Done:
     for number in op.numbers:
         if not state.is_orphan(number):
             continue
-        budget -= _remove_rows(state, keys.rows_of(b"E", number), budget, edit_dropping(edit, state, number))
-        budget -= _remove_rows(state, keys.rows_of(b"X", number), budget, state.delete)
+        budget = _reap_extents(state, edit, number, budget)
+        budget -= _remove_rows(state, keys.rows_of(b"X", number), budget)
         if budget <= 0:
             unfinished += 1
             continue
@@ -177,25 +178,27 @@ def reap(state: State, op: Reap) -> Done:
     return Done(value=unfinished)
 
 
-def edit_dropping(edit: ExtentEdit, state: State, number: InodeNumber) -> Callable[[bytes], None]:
-    """Remove an extent by its key, accounting for its bytes."""
+def _reap_extents(state: State, edit: ExtentEdit, number: InodeNumber, budget: int) -> int:
+    """Remove at most `budget` extents; says how much of it is left. An inode that waits for more keeps true counts."""
+    if budget <= 0:
+        return 0
+    rows = list(state.extents(number, 0, FILE_BYTES_MAX, budget))
+    for offset, extent in rows:
+        edit.drop(number, extent, extent.length)
+        state.delete(keys.extent(number, offset))
+    inode = state.find_inode(number)
+    if inode is not None and len(rows) == budget:
+        state.change(inode, allocated=inode.allocated - sum(extent.length for _, extent in rows))
+    return budget - len(rows)
 
-    def remove(key: bytes) -> None:
-        extent = state.find_extent(number, keys.extent_offset(key))
-        if extent is not None:
-            edit.drop(number, extent, extent.length)
-        state.delete(key)
 
-    return remove
-
-
-def _remove_rows(state: State, bounds: tuple[bytes, bytes], budget: int, remove: Callable[[bytes], None]) -> int:
+def _remove_rows(state: State, bounds: tuple[bytes, bytes], budget: int) -> int:
     """Remove at most `budget` rows; says how many."""
     if budget <= 0:
         return 0
     found = [key for key, _ in state.store.range(*bounds, budget)]
     for key in found:
-        remove(key)
+        state.delete(key)
     return len(found)
 
 

@@ -1,12 +1,15 @@
 """Read-only views of the namespace."""
 
+import errno
 from collections.abc import Iterator
 from itertools import islice
 
 import attrs
 
+from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import InodeNumber
 from dwd.model.inode import Inode
+from dwd.model.limits import DIRECTORY_PAGE_BYTES_MAX, XATTR_LIST_BYTES_MAX
 from dwd.model.segment import Extent
 from dwd.namespace import keys, records
 from dwd.namespace.state import State
@@ -33,6 +36,8 @@ class Listed:
 def list_directory(state: State, number: InodeNumber, cookie: int, limit: int) -> tuple[list[Listed], bool]:
     """At most `limit` entries behind a cookie (0: from the start), and whether that was all.
 
+    Fewer when their names and targets are long: a page must fit in a frame.
+
     A cookie is a name's hash and its place among the names with the same hash, so it stays right while
     others come and go.
     """
@@ -40,25 +45,33 @@ def list_directory(state: State, number: InodeNumber, cookie: int, limit: int) -
     resume, skip = (0, 0) if position < 0 else (position >> keys.COOKIE_ORDINAL_BITS, (position & _ORDINAL_MAX) + 1)
     start, end = keys.entries_from(number, resume), keys.rows_of(b"D", number)[1]
     listed: list[Listed] = []
-    hashed, ordinal = resume, -1
+    hashed, ordinal, size = resume, -1, 0
     for key, raw in state.store.range(start, end, limit + skip + 1):
         here = keys.entry_hash(key)
         ordinal = ordinal + 1 if here == hashed else 0
         hashed = here
         if here == resume and ordinal < skip:
             continue
-        if len(listed) == limit:
+        if len(listed) == limit or size > DIRECTORY_PAGE_BYTES_MAX:
             return listed, False
         inode = state.inode(records.ENTRY.decode(raw).number)
+        size += len(raw) + len(key) + len(inode.target)
         place = here << keys.COOKIE_ORDINAL_BITS | min(ordinal, _ORDINAL_MAX)
         listed.append(Listed(keys.entry_name(key), place + keys.COOKIE_FIRST, inode))
     return listed, True
 
 
 def list_xattrs(state: State, number: InodeNumber) -> list[bytes]:
-    """The names of an inode's extended attributes."""
+    """The names of an inode's extended attributes. Raises NamespaceRefusal: E2BIG when they are too many to be told."""
     state.inode(number)
-    return [keys.xattr_name(key) for key, _ in state.store.range(*keys.rows_of(b"X", number))]
+    names: list[bytes] = []
+    room = XATTR_LIST_BYTES_MAX
+    for key, _ in state.store.range(*keys.rows_of(b"X", number)):
+        names.append(keys.xattr_name(key))
+        room -= len(names[-1]) + 1
+        if room < 0:
+            raise NamespaceRefusal(errno.E2BIG)
+    return names
 
 
 def extents_within(state: State, number: InodeNumber, start: int, end: int) -> Iterator[tuple[int, Extent]]:

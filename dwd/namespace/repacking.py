@@ -82,7 +82,8 @@ def plan_compaction(state: State, after: SegmentId) -> tuple[RepackPlan, Segment
             living = list(_living(state, segment))
             full = sum(m.extent.length for m in (*moves, *living)) > SEGMENT_BYTES_MAX
             if full or len(moves) + len(living) > SEGMENT_RANGES_MAX:
-                return RepackPlan(tuple(moves)), seen
+                # One that is too much for a plan of its own goes in several, of which this is the first.
+                return RepackPlan(tuple(moves)) if moves else _bounded(iter(living)), seen
             moves += living
         seen = segment.id
     return RepackPlan(tuple(moves)), seen if len(rows) == _SCAN_ROWS else SegmentId(0)

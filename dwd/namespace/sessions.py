@@ -1,18 +1,24 @@
 """Sessions of mounts: a request that is retried after a lost reply is answered from what it came to the first time.
 
 The outcomes of a session are kept until it says that it has them (`answered`), so a retry is
-exactly-once over connections, crashes and changes of leader.
+exactly-once over connections, crashes and changes of leader. A session that runs too far ahead of what it says it
+has is refused: what is kept of it is bounded.
 """
 
 import errno
+from typing import Final
 
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import RequestNumber, SessionId
+from dwd.model.limits import SESSION_OUTCOMES_MAX
 from dwd.namespace import keys, records
 from dwd.namespace.commands import CloseSession, Command, OpenSession
 from dwd.namespace.outcomes import Done, Outcome, Refused, pack_outcome, unpack_outcome
 from dwd.namespace.records import SessionRecord
 from dwd.namespace.state import State
+
+_LAST: Final = RequestNumber((1 << 63) - 1)  # no request has a number so high
+_STEP_MAX: Final = 64  # a watermark that rises by no more names the rows that go; finding them costs a range
 
 
 def find_session(state: State, session: SessionId) -> SessionRecord | None:
@@ -32,21 +38,33 @@ def open_session(state: State, op: OpenSession) -> Done:
 
 def close_session(state: State, op: CloseSession) -> Done:
     """End a session and forget its outcomes."""
-    start = keys.outcome(op.session, RequestNumber(0))
-    rows = [key for key, _ in state.store.range(start, start[:-8] + b"\xff" * 8)]
+    rows = _kept(state, op.session, RequestNumber(0), _LAST)
     for key in (*rows, keys.session(op.session)):
         state.delete(key)
     return Done()
 
 
+def _kept(state: State, session: SessionId, first: RequestNumber, end: RequestNumber) -> list[bytes]:
+    return [key for key, _ in state.store.range(keys.outcome(session, first), keys.outcome(session, end))]
+
+
+def _outcomes(state: State, session: SessionId, first: RequestNumber, end: RequestNumber) -> list[bytes]:
+    """Keys that cover every outcome kept of the requests first <= number < end."""
+    if end - first > _STEP_MAX:
+        return _kept(state, session, first, end)
+    return [keys.outcome(session, RequestNumber(number)) for number in range(first, end)]
+
+
 def recall(state: State, command: Command) -> Outcome | None:
-    """What this request came to before, or None if it is new. A session that was closed gets ESTALE."""
+    """What this request came to before, or None if it is new; a session that is closed or too far ahead is refused."""
     kept = state.store.get(keys.outcome(command.session, command.request))
     if kept is not None:
         return unpack_outcome(kept)
     record = find_session(state, command.session)
     if record is None or command.request < record.first_kept:
         return Refused(errno.ESTALE)
+    if command.request - record.first_kept >= SESSION_OUTCOMES_MAX:
+        return Refused(errno.EOVERFLOW)
     return None
 
 
@@ -58,8 +76,8 @@ def remember(state: State, command: Command, outcome: Outcome) -> None:
     state.put_outcome(keys.outcome(command.session, command.request), pack_outcome(outcome))
     first = RequestNumber(min(command.answered, command.request - 1) + 1)
     if first > record.first_kept:
-        for request in range(record.first_kept, first):
-            state.delete(keys.outcome(command.session, RequestNumber(request)))
+        for key in _outcomes(state, command.session, record.first_kept, first):
+            state.delete(key)
         state.put_session(
             keys.session(command.session),
             SessionRecord(state.index, record.label, record.opened, first),

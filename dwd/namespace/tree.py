@@ -17,6 +17,7 @@ from dwd.namespace.state import State
 _KINDS: Final = frozenset(
     {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFCHR}
 )
+_TYPE_AND_PERMISSIONS: Final = 0o177777
 
 
 def check_name(name: bytes) -> None:
@@ -50,10 +51,7 @@ def _change_directory(state: State, directory: Inode, entries: int, links: int =
 def make_node(state: State, make: MakeNode) -> Done:
     """Create anything under a free name."""
     parent = _free_name(state, make.parent, make.name)
-    if stat.S_IFMT(make.mode) not in _KINDS:
-        raise NamespaceRefusal(errno.EINVAL)
-    if len(make.target) > SYMLINK_BYTES_MAX:
-        raise NamespaceRefusal(errno.ENAMETOOLONG)
+    _check_kind(make.mode, make.target)
     invariant(make.number >= state.volume.next_number, "N1", make.number)
     state.volume.next_number = make.number + 1
     state.volume.inodes += 1
@@ -61,6 +59,19 @@ def make_node(state: State, make: MakeNode) -> Done:
     made = _inherit_acl(state, parent, made)
     state.put_entry(parent.number, make.name, made)
     return Done((made, _change_directory(state, parent, 1, links=1 if made.is_directory else 0)))
+
+
+def _check_kind(mode: int, target: bytes) -> None:
+    """Only a symbolic link has a target, and it is a path."""
+    if mode & ~_TYPE_AND_PERMISSIONS or stat.S_IFMT(mode) not in _KINDS:
+        raise NamespaceRefusal(errno.EINVAL)
+    symlink = stat.S_ISLNK(mode)
+    if symlink and not target:
+        raise NamespaceRefusal(errno.ENOENT)
+    if b"\0" in target or (target and not symlink):
+        raise NamespaceRefusal(errno.EINVAL)
+    if len(target) > SYMLINK_BYTES_MAX:
+        raise NamespaceRefusal(errno.ENAMETOOLONG)
 
 
 def _new_inode(state: State, make: MakeNode, parent: Inode) -> Inode:
@@ -80,7 +91,7 @@ def _new_inode(state: State, make: MakeNode, parent: Inode) -> Inode:
         mtime=state.time,
         ctime=state.time,
         size=len(make.target),
-        device=make.device,
+        device=make.device if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else 0,
         parent=parent.number if directory else InodeNumber(0),
         target=make.target,
     )
@@ -193,8 +204,6 @@ def _check_no_cycle(state: State, moved: Inode, into: InodeNumber) -> None:
         if above == moved.number:
             raise NamespaceRefusal(errno.EINVAL)
         above = state.inode(above).parent
-    if moved.number == ROOT:
-        raise NamespaceRefusal(errno.EBUSY)
 
 
 def _move(state: State, op: Rename, moved: Inode, victim: Inode | None, source: Inode, target: Inode) -> Done:

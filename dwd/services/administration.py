@@ -30,6 +30,7 @@ from dwd.wire.reports import (
     StatusReport,
     VolumeReport,
 )
+from dwd.wire.shown import shown_name
 
 _COUNT_ROWS_MAX: Final = 100_000  # segments counted for status; more are shown as this many
 _FORMATS: Final = {"identity": 1, "superblock": 1, "shard": 1, "wal": 1, "store": 1, "commands": 1}
@@ -91,7 +92,9 @@ class Administration:
             ),
             bricks=bricks,
             mounts=tuple(
-                MountStatus(label=m.label, session=m.session.hex(), pid=m.pid, exclusive=m.exclusive)
+                MountStatus(
+                    label=shown_name(m.label.encode()), session=m.session.hex(), pid=m.pid, exclusive=m.exclusive
+                )
                 for m in self.mounts.all()
                 if m.peer is not None
             ),

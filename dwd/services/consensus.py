@@ -13,6 +13,7 @@ import trio
 
 from dwd.model.checks import invariant
 from dwd.model.ids import LogIndex, Term
+from dwd.model.units import MIB
 from dwd.namespace.apply import apply
 from dwd.namespace.commands import Command, decode_command, encode_command
 from dwd.namespace.outcomes import Outcome
@@ -24,8 +25,9 @@ from dwd.raft.types import Entry, EntryKind, Ready
 
 _FLUSH_S = 1.0  # the store is written behind at least this often
 _FLUSH_ROWS = 20_000  # or when so much is pending: each row costs some 300 bytes
+_FLUSH_BYTES = 16 * MIB  # of keys and values
+_BEHIND = 4  # times as much, and clients wait
 _SYNC_S = 1.0  # what nobody fsynced survives a power cut after this long
-_COMPACT_ENTRIES = 4096  # entries that the store has are dropped from memory in steps of this
 
 
 @attrs.frozen
@@ -59,6 +61,7 @@ class Consensus:
         self._sync_wanted = trio.Event()
         self._synced = trio.Event()  # replaced at each sync
         self._flush_wanted = trio.Event()
+        self._flushed = trio.Event()  # replaced at each flush
         self._flushing = trio.Lock()
         self._pumping = False
         self._barriers = 0
@@ -88,7 +91,7 @@ class Consensus:
                 self._turn()
         finally:
             self._pumping = False
-        if self._store.pending_rows > _FLUSH_ROWS:
+        if self._store.pending_rows > _FLUSH_ROWS or self._store.pending_bytes > _FLUSH_BYTES:
             self._flush_wanted.set()
 
     def _turn(self) -> None:
@@ -132,6 +135,18 @@ class Consensus:
             self._sync_wanted.set()
             await self._synced.wait()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is waiting to be flushed than memory should hold."""
+        store = self._store
+        return store.pending_rows > _BEHIND * _FLUSH_ROWS or store.pending_bytes > _BEHIND * _FLUSH_BYTES
+
+    async def catch_up(self) -> None:
+        """Wait while the state store is behind: its disk is slower than those who ask."""
+        while self.is_behind:
+            self._flush_wanted.set()
+            await self._flushed.wait()
+
     async def run(self) -> None:
         """Sync for those who wait, flush the store behind, forget what both have."""
         async with trio.open_nursery() as nursery:
@@ -144,14 +159,12 @@ class Consensus:
                 await self._sync_wanted.wait()
             self._sync_wanted = trio.Event()
             if not self.is_durable:
-                await self._sync()
-
-    async def _sync(self) -> None:
-        # A sync that was begun must end before the WAL is closed: no cancellation in between.
-        await trio.to_thread.run_sync(self._wal.sync)
-        self._syncs += 1
-        synced, self._synced = self._synced, trio.Event()
-        synced.set()
+                # A sync that was begun must end before the WAL is closed: no cancellation in between.
+                await trio.to_thread.run_sync(self._wal.sync)
+                self._syncs += 1
+            # Always: a flush or a new file of the log may have synced for those who wait.
+            synced, self._synced = self._synced, trio.Event()
+            synced.set()
 
     async def _flush_loop(self) -> None:
         while True:
@@ -174,8 +187,9 @@ class Consensus:
         self._store.end_flush()
         durable = self._store.durable_index
         await trio.to_thread.run_sync(self._wal.forget_before, self._positions.needed_from(durable))
-        if durable - self._node.log.base_index > _COMPACT_ENTRIES:
-            self._node.compact(durable)
+        self._node.compact(durable)
+        flushed, self._flushed = self._flushed, trio.Event()
+        flushed.set()
 
     def _write_flush(self) -> None:
         """In a worker thread: the store must not get ahead of the log."""

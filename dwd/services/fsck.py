@@ -11,7 +11,7 @@ from typing import Final, Literal
 import trio
 
 from dwd.model.errors import BrickFault
-from dwd.model.ids import ShardIndex
+from dwd.model.ids import BrickId, SegmentId, ShardIndex
 from dwd.model.segment import Segment
 from dwd.namespace.state import State
 from dwd.namespace.store import Store
@@ -55,9 +55,9 @@ class Fsck:
         findings: list[Finding] = []
         problems = await trio.to_thread.run_sync(self._store.quick_check)
         findings += [_finding("damaged-store", "error", "state store", problem, _BACKUP) for problem in problems]
-        surveyed, segments = await trio.to_thread.run_sync(self._survey, show)
+        surveyed, numbers = await trio.to_thread.run_sync(self._survey, show)
         findings += [_finding(d.code, "error", d.subject, d.detail, _BACKUP) for d in surveyed.defects]
-        shards, verified = await self._verify_segments(segments, findings, show, read_bytes=read_bytes)
+        shards, verified = await self._verify_segments(numbers, findings, show, read_bytes=read_bytes)
         await self._find_strays(findings)
         return FsckReport(
             inodes=surveyed.inodes,
@@ -70,7 +70,7 @@ class Fsck:
             findings=tuple(findings[:FINDINGS_MAX]),
         )
 
-    def _survey(self, show: _ShowProgress) -> tuple[Survey, list[Segment]]:
+    def _survey(self, show: _ShowProgress) -> tuple[Survey, list[SegmentId]]:
         """In a worker thread, over a snapshot."""
 
         def progress(rows: int) -> None:
@@ -78,46 +78,55 @@ class Fsck:
 
         with self._open_snapshot() as store:
             state = State(store)
-            return survey(state, progress), list(state.segments(b"S"))
+            return survey(state, progress), [segment.id for segment in state.segments(b"S")]
 
     async def _verify_segments(
-        self, segments: list[Segment], findings: list[Finding], show: _ShowProgress, *, read_bytes: bool
+        self, numbers: list[SegmentId], findings: list[Finding], show: _ShowProgress, *, read_bytes: bool
     ) -> tuple[int, int]:
-        limiter = trio.CapacityLimiter(_SEGMENTS_AT_ONCE)
+        find = self._metadata.state.find_segment
+        check = self._segments.verify if read_bytes else self._segments.missing_shards
+        waiting = iter(numbers)
         done = shards = verified = 0
 
-        async def verify(segment: Segment) -> None:
+        async def verify() -> None:
             nonlocal done, shards, verified
-            async with limiter:
-                if read_bytes:
-                    problems = await self._segments.verify(segment)
-                else:
-                    problems = await self._segments.missing_shards(segment)
-            if problems and self._metadata.state.find_segment(segment.id) is not None:
-                findings.extend(_shard_findings(segment, problems))
-            done += 1
-            shards += segment.protection.width - len(problems)
-            verified += segment.length if read_bytes else 0
-            show(Progress(done, len(segments), "segments", "shards"))
+            for number in waiting:
+                done += 1
+                show(Progress(done, len(numbers), "segments", "shards"))
+                segment = find(number)
+                if segment is None:
+                    continue  # it was freed since the survey
+                problems = await check(segment)
+                if problems and find(number) is not None:
+                    findings.extend(_shard_findings(segment, problems))
+                shards += segment.protection.width - len(problems)
+                verified += segment.length if read_bytes else 0
 
         async with trio.open_nursery() as nursery:
-            for segment in segments:
-                nursery.start_soon(verify, segment)
+            for _ in range(_SEGMENTS_AT_ONCE):
+                nursery.start_soon(verify)
         return shards, verified
 
     async def _find_strays(self, findings: list[Finding]) -> None:
         for brick in self._segments.bricks:
             try:
-                shards = await self._segments.list_shards(brick)
+                strays = await self._strays(brick)
+                if strays:
+                    # One that was being removed when it was listed is not there any more.
+                    strays &= await self._strays(brick)
             except BrickFault as fault:
                 findings.append(_finding("unreadable-brick", "error", f"brick {brick}", str(fault), "see to its disk"))
                 continue
-            for segment, index in shards:
-                if segment not in self._segments.in_flight and not self._metadata.state.names_segment(segment):
-                    subject = f"shard {index} of segment {segment:016x} on brick {brick}"
-                    findings.append(
-                        _finding("stray-shard", "warning", subject, "no record names it", "it goes at the next start")
-                    )
+            for segment, index in sorted(strays):
+                subject = f"shard {index} of segment {segment:016x} on brick {brick}"
+                findings.append(
+                    _finding("stray-shard", "warning", subject, "no record names it", "it goes at the next start")
+                )
+
+    async def _strays(self, brick: BrickId) -> set[tuple[SegmentId, ShardIndex]]:
+        in_flight, named = self._segments.in_flight, self._metadata.state.names_segment
+        shards = await self._segments.list_shards(brick)
+        return {shard for shard in shards if shard[0] not in in_flight and not named(shard[0])}
 
 
 def _shard_findings(segment: Segment, problems: list[tuple[ShardIndex, str]]) -> list[Finding]:

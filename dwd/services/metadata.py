@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from dwd.model.checks import invariant
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import Epoch, InodeNumber, RequestNumber, SegmentId, SessionId, segment_id
+from dwd.namespace import keys
 from dwd.namespace.commands import Command, MakeNode, OpenEpoch, Operation
-from dwd.namespace.outcomes import Done, Outcome, Refused
+from dwd.namespace.outcomes import Done, Outcome, Refused, unpack_outcome
 from dwd.namespace.state import State
 from dwd.ports import WallClock
 from dwd.services.consensus import Consensus
@@ -79,7 +80,8 @@ class Metadata:
 
         self.submit(operation, done)
         self.pump()
-        await finished.wait()
+        if not outcomes:
+            await finished.wait()
         outcome = outcomes[0]
         if isinstance(outcome, Refused):
             raise NamespaceRefusal(outcome.number, type(operation).__name__)
@@ -88,6 +90,20 @@ class Metadata:
     async def barrier(self) -> None:
         """Return once everything applied so far would survive a power cut."""
         await self._consensus.barrier()
+
+    def recalled(self, session: SessionId, request: RequestNumber) -> Outcome | None:
+        """What a session's request came to, if it is a retry."""
+        raw = self.state.store.get(keys.outcome(session, request))
+        return None if raw is None else unpack_outcome(raw)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether whoever brings more work should catch_up() first."""
+        return self._consensus.is_behind
+
+    async def catch_up(self) -> None:
+        """Wait until memory can take more changes."""
+        await self._consensus.catch_up()
 
     @property
     def is_durable(self) -> bool:

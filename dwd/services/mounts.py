@@ -11,7 +11,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from dwd.model.errors import BadRequest, NamespaceRefusal, VolumeMismatch
+from dwd.model.errors import BadRequest, NamespaceRefusal, Overloaded, VolumeMismatch
 from dwd.model.ids import InodeNumber, SessionId, VolumeId
 from dwd.namespace import keys
 from dwd.namespace.commands import CloseSession, OpenSession
@@ -24,7 +24,7 @@ from dwd.wire.messages import PROTOCOL_VERSION, Hello, Orphaned, Push, Recall, W
 _GRACE_S = 60.0  # a mount reconnects within its own bound, 30 s by default
 _RECALL_S_MAX = 20.0  # the mount's cache lifetime, and time to send what is dirty
 _ORPHANS_MAX = 10_000  # named in one Welcome; the others stay until the session ends
-_SESSION_BYTES = 16
+_SESSIONS_MAX = 1024  # refuse; connected or away: each keeps what its last requests came to
 
 
 class MountPeer(Protocol):
@@ -82,15 +82,15 @@ class Mounts:
         Raises:
             BadRequest: another protocol.
             VolumeMismatch: the session was given up; the mount must begin a new one.
+            Overloaded: there are too many sessions.
         """
         if hello.protocol != PROTOCOL_VERSION:
             raise BadRequest(
                 f"the mount speaks protocol {hello.protocol}, this daemon {PROTOCOL_VERSION}; use one version of both"
             )
-        if len(hello.session) != _SESSION_BYTES:
-            raise BadRequest("a session id has 16 bytes")
         async with self._admission:
             mount = await self._session(hello)
+            mount.away_since = trio.current_time()  # it has come back: the grace begins anew while others are recalled
             others = [m for m in self._mounts.values() if m is not mount and m.peer is not None]
             for other in others:
                 await self._recall(other)
@@ -105,6 +105,8 @@ class Mounts:
         known = self._mounts.get(hello.session)
         if known is not None:
             return known
+        if len(self._mounts) >= _SESSIONS_MAX:
+            raise Overloaded(f"{len(self._mounts)} mounts are connected or were lately; try again in a minute")
         if hello.next_request != 1:
             raise VolumeMismatch("this mount was away for too long and its session is closed; unmount and mount again")
         try:
@@ -130,10 +132,11 @@ class Mounts:
         if not mount.exclusive or mount.peer is None:
             return
         mount.peer.push(Recall())
+        recalled = mount.recalled
         with trio.move_on_after(_RECALL_S_MAX):
-            await mount.recalled.wait()
+            await recalled.wait()
         mount.exclusive = False
-        if not mount.recalled.is_set():
+        if not recalled.is_set():
             await self.close(mount)
 
     def disconnected(self, mount: Mount, peer: MountPeer) -> None:
@@ -147,8 +150,8 @@ class Mounts:
         """End a session for good."""
         if self._mounts.pop(mount.session, None) is None:
             return
-        await self._metadata.perform(CloseSession(mount.session))
         self._orphans.release_all(mount.session)
+        await self._metadata.perform(CloseSession(mount.session))
         if mount.peer is not None:
             mount.peer.disconnect()
 

@@ -34,7 +34,9 @@ class Orphanage:
             self.add(number, holders)
 
     def add(self, number: InodeNumber, sessions: Iterable[SessionId]) -> None:
-        """An inode lost its last name while these sessions were open."""
+        """An inode lost its last name while these sessions were open; told again of one that is gone, do nothing."""
+        if number in self._holders or not self._metadata.state.is_orphan(number):
+            return
         self._holders[number] = set(sessions)
         if not self._holders[number]:
             self._let_go(number)

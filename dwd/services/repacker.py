@@ -2,7 +2,7 @@
 
 import trio
 
-from dwd.model.errors import Fault, NoSpace
+from dwd.model.errors import BrickFault, NoSpace, SegmentLost
 from dwd.model.ids import SegmentId
 from dwd.model.limits import INLINE_VOLUME_BYTES_HIGH
 from dwd.namespace.commands import Relocate
@@ -33,7 +33,7 @@ class Repacker:
             try:
                 await self._inline()
                 await self._compact()
-            except (NoSpace, Fault):
+            except (NoSpace, BrickFault, SegmentLost):
                 # Nothing was changed; what is to be done is found again by the next plan.
                 continue
 

@@ -6,6 +6,7 @@ returns verified bytes or raises; what one brick cannot give is computed from an
 
 import errno
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import attrs
 import trio
@@ -23,6 +24,7 @@ from dwd.ports import Brick
 
 _WRITES_IN_FLIGHT_MAX = 4  # segments; each holds its bytes and parity, and its shards' worker threads
 _BRICK_THREADS_MAX = 12
+_ABANDON_S_MAX = 5.0  # what is not removed by then is swept at the next start
 PAYLOAD_SLACK = SHARDS_MAX * 64  # room behind a segment for padding its last shards
 
 
@@ -61,15 +63,28 @@ class Segments:
             BrickFault: too few bricks took their shard.
         """
         self.in_flight.add(segment)
-        async with self._writing:
-            bricks = self._place(segment)
-            image = await trio.to_thread.run_sync(
-                build_shards, self._volume, segment, self.protection, buffer, length, limiter=self._threads
-            )
-            placed = await self._write_shards(segment, bricks, image)
+        bricks = self._place(segment)
+        written = False
+        try:
+            async with self._writing:
+                image = await trio.to_thread.run_sync(
+                    build_shards, self._volume, segment, self.protection, buffer, length, limiter=self._threads
+                )
+                placed = await self._write_shards(segment, bricks, image)
+            written = True
+        finally:
+            if not written:
+                await self._abandon(segment, bricks)
         self.counters.segments_written += 1
         self.counters.bytes_written += length
         return Segment(LogIndex(0), segment, self.protection, length, 0, placed, image.digest, ())
+
+    async def _abandon(self, segment: SegmentId, bricks: Sequence[BrickId]) -> None:
+        """Leave nothing of a segment that failed, or whose writer was cancelled."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _ABANDON_S_MAX), suppress(BrickFault):
+            for index, brick in enumerate(bricks):
+                await self.remove_shard(segment, ShardIndex(index), brick)
+        self.in_flight.discard(segment)
 
     def _place(self, segment: SegmentId) -> Sequence[BrickId]:
         candidates = [Candidate(brick, 1.0, str(brick)) for brick in self._bricks]
@@ -93,10 +108,10 @@ class Segments:
                 nursery.start_soon(write_one, ShardIndex(index), brick, shard)
         if not failures:
             return tuple(bricks)
-        return await self._settle_failures(segment, bricks, failures)
+        return self._settle_failures(bricks, failures)
 
-    async def _settle_failures(
-        self, segment: SegmentId, bricks: Sequence[BrickId], failures: Mapping[ShardIndex, NoSpace | BrickFault]
+    def _settle_failures(
+        self, bricks: Sequence[BrickId], failures: Mapping[ShardIndex, NoSpace | BrickFault]
     ) -> tuple[BrickId, ...]:
         """A segment may miss shards as long as one more may be lost; a full brick refuses the whole."""
         full = next((f for f in failures.values() if isinstance(f, NoSpace)), None)
@@ -104,9 +119,6 @@ class Segments:
         if full is None and stored > self.protection.k:
             self.counters.shards_failed += len(failures)
             return tuple(NO_BRICK if i in failures else b for i, b in enumerate(bricks))
-        for index, brick in enumerate(bricks):
-            if index not in failures:
-                await self.remove_shard(segment, ShardIndex(index), brick)
         raise full if full is not None else next(iter(failures.values()))
 
     async def remove(self, segment: Segment) -> None:

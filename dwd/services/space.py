@@ -3,7 +3,8 @@
 True figures for statfs, a clean ENOSPC, and a volume that stays deletable when it is full.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import attrs
 import trio
@@ -42,6 +43,8 @@ class SpaceKeeper:
         self._metadata_space = metadata_space
         self._room = Room(0, 0, 0)
         self._measured = float("-inf")
+        self._being_stored = 0
+        self._stored_since = 0  # the figures were measured
 
     def room(self) -> Room:
         """The figures, at most a tenth of a second old."""
@@ -49,19 +52,27 @@ class SpaceKeeper:
         if now - self._measured > _FRESH_S:
             self._room = self._measure()
             self._measured = now
+            self._stored_since = 0
         return self._room
 
     def forget(self) -> None:
         """Measure afresh at the next question: something was freed."""
         self._measured = float("-inf")
 
-    def check_data(self, length: int) -> None:
-        """May this many bytes of file data be stored? Raises NoSpace."""
-        room = self.room()
-        if length > room.available:
+    @contextmanager
+    def room_for(self, length: int) -> Iterator[None]:
+        """Claim room for so many bytes of file data while they are stored. Raises NoSpace."""
+        available = max(0, self.room().available - self._being_stored - self._stored_since)
+        if length > available:
             raise NoSpace(
-                f"{length} bytes do not fit: the bricks have room for {room.available} more; delete or add a brick"
+                f"{length} bytes do not fit: the bricks have room for {available} more; delete files or add a brick"
             )
+        self._being_stored += length
+        try:
+            yield
+        finally:
+            self._being_stored -= length
+            self._stored_since += length
 
     def check_metadata(self) -> None:
         """May something new be named? Raises NoSpace."""

@@ -1,16 +1,18 @@
 """Store bytes of files: into a segment on the bricks, or inline in the log; then name them by a command."""
 
+from contextlib import suppress
+
 import trio
 
-from dwd.model.errors import BadRequest, NamespaceRefusal
+from dwd.model.errors import BrickFault, NamespaceRefusal
 from dwd.model.ids import SessionId
-from dwd.model.limits import INLINE_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_RANGES_MAX
 from dwd.model.segment import Segment
 from dwd.namespace.commands import StoreData
 from dwd.namespace.outcomes import Done, Outcome, Refused
 from dwd.services.metadata import Metadata
 from dwd.services.segments import Segments
 from dwd.services.space import SpaceKeeper
+from dwd.wire.checks import check_store
 from dwd.wire.messages import Store
 
 _SETTLE_S_MAX = 5  # what is not removed by then is swept at the next start
@@ -30,34 +32,39 @@ class FileWriter:
         When this returns they survive a crash of the daemon, and with `durable` a power cut.
 
         Raises:
-            BadRequest: ranges that do not lie in the payload, or too much.
+            BadRequest: see check_store().
             NoSpace, BrickFault: nothing changed.
-            NamespaceRefusal: the session is closed.
+            NamespaceRefusal: the session is closed, or EFBIG.
         """
         check_store(request, length)
-        segment = None
-        if length:
-            self._space.check_data(length)
-            segment = await self._segments.write(self._metadata.new_segment_id(), payload, length)
-        else:
+        outcome = self._metadata.recalled(session, request.request)
+        if outcome is None and length:
+            with self._space.room_for(length):
+                outcome = await self._store_segment(session, request, payload, length)
+        elif outcome is None:
             self._space.check_metadata()
-        try:
-            done = await self._commit(session, request, segment)
-        finally:
-            if segment is not None:
-                await self._settle(segment)
+            outcome = await self._commit(session, request, None)
+        if isinstance(outcome, Refused):
+            raise NamespaceRefusal(outcome.number, "the session is closed")
         if request.durable and not self._metadata.is_durable:
             await self._metadata.barrier()
-        return done
+        return outcome
+
+    async def _store_segment(self, session: SessionId, request: Store, payload: bytearray, length: int) -> Outcome:
+        segment = await self._segments.write(self._metadata.new_segment_id(), payload, length)
+        try:
+            return await self._commit(session, request, segment)
+        finally:
+            await self._settle(segment)
 
     async def _settle(self, segment: Segment) -> None:
         """A retry that was answered from memory, or a refusal, leaves shards that no record names."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _SETTLE_S_MAX):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _SETTLE_S_MAX), suppress(BrickFault):
             if not self._metadata.state.names_segment(segment.id):
                 await self._segments.remove(segment)
         self._segments.in_flight.discard(segment.id)
 
-    async def _commit(self, session: SessionId, request: Store, segment: Segment | None) -> Done:
+    async def _commit(self, session: SessionId, request: Store, segment: Segment | None) -> Outcome:
         finished = trio.Event()
         outcomes: list[Outcome] = []
 
@@ -75,25 +82,4 @@ class FileWriter:
         self._metadata.pump()
         if not outcomes:
             await finished.wait()
-        outcome = outcomes[0]
-        if isinstance(outcome, Refused):
-            raise NamespaceRefusal(outcome.number, "the session is closed")
-        return outcome
-
-
-def check_store(request: Store, length: int) -> None:
-    """Whether ranges and inline bytes are what a Store may carry. Raises BadRequest."""
-    if length > SEGMENT_BYTES_MAX:
-        raise BadRequest(f"a payload of {length} bytes is over {SEGMENT_BYTES_MAX}")
-    if sum(len(f.ranges) for f in request.files) > SEGMENT_RANGES_MAX:
-        raise BadRequest(f"more than {SEGMENT_RANGES_MAX} ranges in one request")
-    inline = 0
-    for file in request.files:
-        inline += sum(len(data) for _, data in file.inline)
-        for offset, size, at in file.ranges:
-            if offset < 0 or size <= 0 or at < 0 or at + size > length:
-                raise BadRequest(f"a range of {size} bytes at {at} is not in the payload of {length}")
-        if any(offset < 0 for offset, _ in file.inline):
-            raise BadRequest("a negative file offset")
-    if inline > INLINE_BYTES_MAX:
-        raise BadRequest(f"{inline} inline bytes are over {INLINE_BYTES_MAX}; send them as a payload")
+        return outcomes[0]

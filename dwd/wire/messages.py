@@ -262,7 +262,7 @@ def decode_request(body: bytes) -> Request:
     """
     try:
         return _request_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:  # the second: a field of ours to come, nested too deep
         raise BadRequest(f"not a request: {error}") from error
 
 
@@ -274,5 +274,5 @@ def decode_answer(body: bytes) -> Reply | Push:
     """
     try:
         return _answer_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"not a reply: {error}") from error

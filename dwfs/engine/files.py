@@ -104,6 +104,9 @@ class Files:
         handle.atime_due = True
         if handle.durable:
             await self._sync(handle)
+        elif self._flusher.is_tight():
+            await self._flusher.flush_file(handle.number, durable=False)
+            self._tell_error(handle)
         return len(data)
 
     async def flush(self, fh: int) -> None:

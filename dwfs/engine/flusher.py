@@ -5,6 +5,9 @@ needs it (fsync, close on a shared volume, umount, a full buffer). Every flight 
 one nursery here, so that a caller who gives up waiting does not lose it; while the daemon is away it
 stays in the air, its bytes readable. What the daemon refuses is dropped, and told to who has the file open.
 
+On a volume that is nearly full a write is sent before it returns (is_tight), so that who gets ENOSPC is who
+wrote too much: the room is an estimate, for metadata grows too.
+
 Bounds: BYTES_MAX dirty (writers wait, in order), FLIGHTS_MAX segments in the air (the next waits).
 """
 
@@ -25,6 +28,7 @@ from dwd.model.errors import DwError, NoSpace, Unreachable
 from dwd.model.ids import InodeNumber
 from dwd.model.inode import Inode
 from dwd.model.limits import INLINE_BYTES_MAX, SEGMENT_BYTES_MAX
+from dwd.model.units import MIB
 from dwd.wire.messages import Barrier, Space, VolumeSpace
 from dwfs.cache.dirty import BYTES_MAX, Dirty, DirtyFile, Flight, shipment
 from dwfs.client import Client, expect
@@ -35,6 +39,7 @@ FLUSH_AGE_S: Final = 1.0  # what was written longer ago is on its way
 _TICK_S: Final = 0.5  # between two looks
 _TIMES_AGE_S: Final = 10.0  # late access times alone may wait longer
 FLIGHTS_MAX: Final = 4
+_TIGHT_BYTES: Final = 32 * MIB  # with less room than this beyond what is dirty, the estimate is not relied on
 _TRIES_MAX: Final = 3  # of a store that the daemon reports a fault for
 _TRY_PAUSE_S: Final = 1.0
 
@@ -91,6 +96,10 @@ class Flusher:
         return (
             not self._writers and dirty.weight + length <= BYTES_MAX and dirty.unstored_bytes + length <= self.available
         )
+
+    def is_tight(self) -> bool:
+        """Whether the volume is so full that what is dirty may not fit."""
+        return self.available - self._dirty.unstored_bytes < _TIGHT_BYTES
 
     async def make_room(self, length: int) -> None:
         """Wait for one's turn to write.
@@ -234,8 +243,9 @@ class Flusher:
             return
 
     def _fail(self, flight: Flight, number: int) -> None:
+        """Late times alone are no loss to tell anybody of."""
         for cargo in flight.cargo:
-            if not self._handles.failed(cargo.file.number, number):
+            if len(cargo.ranges) and not self._handles.failed(cargo.file.number, number):
                 log.error(
                     "%d bytes of inode %d are lost, and nobody has it open to be told: %s",
                     cargo.ranges.bytes,
