@@ -23,7 +23,6 @@ from dwfs.cache.coherence import Coherence
 from dwfs.cache.dirty import Dirty
 from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
-from dwfs.cache.spinning import SpinPolicy
 from dwfs.client import Client
 from dwfs.config import SOCKET_NAME, MountOptions, VolumeOptions
 from dwfs.embedded import EmbeddedDaemon
@@ -37,6 +36,7 @@ from dwfs.engine.orphans import Orphans
 from dwfs.handles import Handles
 from dwfs.mounts import device_of_mount
 from dwfs.operations import Operations
+from dwfs.watch import Watch
 
 _SESSION_BYTES: Final = 16
 _READ_AHEAD_KB: Final = 4096
@@ -55,11 +55,13 @@ class Engine:
     orphans: Orphans
     listener: Listener
     operations: Operations
+    watch: Watch
 
 
 def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Engine:
     """Introduce the parts to each other."""
     coherence, references, names, handles, dirty = Coherence(), References(), NameCache(), Handles(), Dirty()
+    watch = Watch()
     listener = Listener(coherence, references, names, _invalidate)
     client = Client(
         volume.data / SOCKET_NAME,
@@ -68,7 +70,7 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
         timeout=options.timeout,
         observer=listener,
         start_daemon=EmbeddedDaemon(volume).start,
-        spinning=SpinPolicy(),
+        watch=watch,
     )
     inodes = Inodes(client, coherence, dirty)
     flusher = Flusher(client, dirty, inodes, handles, timeout=options.timeout)
@@ -99,7 +101,7 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
         directories=directories,
     )
     operations = Operations(namespace, files, directories, orphans, coherence)
-    return Engine(client, dirty, flusher, orphans, listener, operations)
+    return Engine(client, dirty, flusher, orphans, listener, operations, watch)
 
 
 async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, ready: Callable[[], None]) -> None:
@@ -126,7 +128,7 @@ async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, re
 def _mount(mountpoint: Path, volume: VolumeOptions, options: MountOptions, engine: Engine) -> None:
     try:
         pyfuse3.init(engine.operations, str(mountpoint), options.for_fuse(volume.data))
-        polling.install(SpinPolicy(), lambda: engine.client.descriptor)
+        polling.install(engine.watch)
     except RuntimeError as error:
         raise Fault(f"the kernel did not mount {mountpoint}: {error}; the log has what fusermount3 said") from error
 

@@ -12,9 +12,7 @@ bytes stay readable meanwhile.
 import errno
 import logging
 import math
-import select
 import socket
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
@@ -43,7 +41,6 @@ from dwd.namespace.outcomes import Done
 from dwd.wire.messages import (
     PROTOCOL_VERSION,
     Acknowledged,
-    Barrier,
     Changed,
     Failed,
     Hello,
@@ -60,12 +57,12 @@ from dwd.wire.messages import (
     encode_message,
 )
 from dwfs.cache.spinning import SpinPolicy
+from dwfs.watch import Watch
 
 _SOCKET_BUFFER_BYTES: Final = 4096 * KIB  # asked for; the system gives what net.core.wmem_max allows
 _BUFFERS_MAX: Final = 512  # of one gathering write; IOV_MAX is 1,024
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 1.0
-SPIN_S: Final = 200e-6  # the daemon answers what needs no disk in less
 _EXPIRY_PERIOD_S: Final = 0.25
 _GRACE_S: Final = 2.0  # of a call that begins when the daemon has been away for long
 
@@ -127,7 +124,7 @@ class Client:
         timeout: float,
         observer: Observer,
         start_daemon: Callable[[], Awaitable[None]],
-        spinning: SpinPolicy,
+        watch: Watch,
     ) -> None:
         self._path = path
         self._session = session
@@ -145,13 +142,8 @@ class Client:
         self._away_since: float | None = 0.0
         self._volume: VolumeId | None = None
         self._reader = FrameReader()
-        self._readable = select.poll()
-        self._spinning = spinning
-
-    @property
-    def descriptor(self) -> int | None:
-        """The connection's, while there is one."""
-        return None if self._socket is None else self._socket.fileno()
+        self._watch = watch
+        self._answers = SpinPolicy()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the connection up; started() at the first Welcome.
@@ -211,7 +203,7 @@ class Client:
         correlation = self._correlation
         if self._socket is not None:
             self._send(self._socket, call.buffers)
-            if not patient and self._spin_for(call):
+            if self._answer_comes(call):
                 return _answered_call(call)
 
         def abort(_: Callable[[], object]) -> trio.lowlevel.Abort:
@@ -223,21 +215,13 @@ class Client:
         await trio.lowlevel.wait_task_rescheduled(abort)
         return _answered_call(call)
 
-    def _spin_for(self, call: _Call) -> bool:
-        """Look for the answer a while without giving way: most come sooner than parking and waking would take."""
-        connection, now = self._socket, time.perf_counter()
-        if connection is None or not self._spinning.spins or isinstance(call.request, Barrier):
-            return False
-        end = now + SPIN_S
-        while now < end:
-            if self._readable.poll(0) and not self._take_in(connection):
-                return call.reply is not None
-            now = time.perf_counter()
-            if call.reply is not None:
-                self._spinning.hit(now)
-                return True
-        self._spinning.missed()
-        return False
+    def _answer_comes(self, call: _Call) -> bool:
+        """Wait for the answer without giving way, while nothing else asks for attention."""
+        while call.reply is None and self._socket is not None:
+            ready = self._watch.wait(self._answers)
+            if not ready.daemon or not self._take_in(self._socket):
+                break
+        return call.reply is not None
 
     def _take_in(self, connection: socket.socket) -> bool:
         """Deliver what has come; False when the connection is over, which the receiving task then learns too."""
@@ -322,7 +306,7 @@ class Client:
         if self._socket is not connection:
             return
         self._socket = None
-        self._readable.unregister(connection)
+        self._watch.set_daemon(None)
         self._away_since = trio.current_time()
         self._unsent.clear()
         self._writable_wanted = trio.Event()
@@ -332,16 +316,16 @@ class Client:
         """Send again what is unanswered, then deliver answers until the connection is lost."""
         self._socket = connection
         self._reader = reader
-        self._readable.register(connection, select.POLLIN)
+        self._watch.set_daemon(connection.fileno())
         self._away_since = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._drain, connection)
-            for call in list(self._calls.values()):
-                self._send(connection, call.buffers)
-            await self._receive(connection, reader)
-            self._lose(connection)
-            nursery.cancel_scope.cancel()
-        connection.close()
+        with connection:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._drain, connection)
+                for call in list(self._calls.values()):
+                    self._send(connection, call.buffers)
+                await self._receive(connection, reader)
+                self._lose(connection)
+                nursery.cancel_scope.cancel()
 
     async def _receive(self, connection: socket.socket, reader: FrameReader) -> None:
         while True:

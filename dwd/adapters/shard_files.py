@@ -30,6 +30,7 @@ class OpenShard:
     header: ShardHeader
     readers: int = 1  # the one that opened it
     kept: bool = False  # in the table
+    waits: int = 0  # reads that had to wait for the disk
 
     @property
     def unused(self) -> bool:

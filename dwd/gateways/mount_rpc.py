@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from dwd.codec.frame import Frame, FrameReader, encode_header
+from dwd.gateways.channel import Channel
 from dwd.model.errors import BadRequest, DwError, NamespaceRefusal, NoSpace
 from dwd.model.limits import CONNECTIONS_MAX, DIRECTORY_PAGE_ENTRIES_MAX
 from dwd.model.units import MIB
@@ -76,7 +77,8 @@ class MountConnection:
     """One connection of one mount."""
 
     def __init__(self, stream: trio.SocketStream, services: MountServices) -> None:
-        self._stream = stream
+        self._pid = services.pid_of(stream)
+        self._channel = Channel(stream)
         self._services = services
         self._mount: Mount | None = None
         self._greeted = False
@@ -102,7 +104,7 @@ class MountConnection:
         finally:
             if self._mount is not None:
                 self._services.mounts.disconnected(self._mount, self)
-            self._stream.socket.close()
+            self._channel.close()
 
     def push(self, message: wire.Push) -> None:
         """Send something unasked."""
@@ -122,7 +124,7 @@ class MountConnection:
         reader = FrameReader(slack=PAYLOAD_SLACK)
         while True:
             try:
-                count = await self._stream.socket.recv_into(reader.space())
+                count = await self._channel.receive_into(reader.space())
                 frames = reader.received(count) if count else []
             except (OSError, trio.ClosedResourceError, BadRequest):
                 return
@@ -222,7 +224,7 @@ class MountConnection:
     async def _hello(self, hello: wire.Hello) -> wire.Reply:
         check_request(hello)
         self._mount, welcome = await self._services.mounts.hello(self, hello)
-        self._mount.pid = self._services.pid_of(self._stream)
+        self._mount.pid = self._pid
         return welcome
 
     async def _goodbye(self, mount: Mount) -> wire.Reply:
@@ -334,10 +336,12 @@ class MountConnection:
             while self._outbox:
                 waiting, self._outbox = self._outbox, []
                 sending = self._outbox_bytes
-                with trio.fail_after(_SEND_S_MAX):
-                    await self._stream.send_all(b"".join(waiting) if len(waiting) > 1 else waiting[0])
+                left = self._channel.send_now(waiting)
+                if left:
+                    with trio.fail_after(_SEND_S_MAX):
+                        await self._channel.send_rest(left)
                 self._outbox_bytes -= sending
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+        except (OSError, trio.ClosedResourceError, trio.TooSlowError):
             self.disconnect()
         finally:
             self._sending = False

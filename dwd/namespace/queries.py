@@ -77,7 +77,7 @@ def list_xattrs(state: State, number: InodeNumber) -> list[bytes]:
 def extents_within(state: State, number: InodeNumber, start: int, end: int) -> Iterator[tuple[int, Extent]]:
     """The extents that hold bytes of [start, end), each cut to it, in order; what lies between is a hole."""
     before = state.extent_before(number, start)
-    if before is not None and before[0] + before[1].length > start:
+    if before is not None and before[0] + before[1].length > start and start < end:
         offset, extent = before
         skip = start - offset
         yield start, extent.part(skip, min(extent.length - skip, end - start))

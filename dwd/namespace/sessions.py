@@ -20,6 +20,8 @@ from dwd.namespace.state import State
 _LAST: Final = RequestNumber((1 << 63) - 1)  # no request has a number so high
 _STEP_MAX: Final = 64  # a watermark that rises by no more names the rows that go; finding them costs a range
 
+FORGET_LEAST = 32  # outcomes dropped at once
+
 
 def find_session(state: State, session: SessionId) -> SessionRecord | None:
     """The record of a session, or None."""
@@ -69,13 +71,13 @@ def recall(state: State, command: Command) -> Outcome | None:
 
 
 def remember(state: State, command: Command, outcome: Outcome) -> None:
-    """Keep the outcome, and drop those that the session has."""
+    """Keep the outcome, and drop those that the session has: some at a time, for it is work at every command."""
     record = find_session(state, command.session)
     if record is None:
         return
     state.put_outcome(keys.outcome(command.session, command.request), pack_outcome(outcome))
     first = RequestNumber(min(command.answered, command.request - 1) + 1)
-    if first > record.first_kept:
+    if first - record.first_kept >= FORGET_LEAST:
         for key in _outcomes(state, command.session, record.first_kept, first):
             state.delete(key)
         state.put_session(

@@ -1,6 +1,6 @@
 """Walk a whole namespace and say what is wrong with it: fsck's eyes on metadata, as a function of the state.
 
-Give it a state that does not change meanwhile (a snapshot). Memory grows with inodes: some 100 bytes each.
+Give it a state that does not change meanwhile (a snapshot). Memory grows with inodes and segments: some 100 bytes each.
 """
 
 from collections import Counter
@@ -40,6 +40,7 @@ class Survey:
     live: Counter[SegmentId] = attrs.field(factory=Counter)
     inline: Counter[InodeNumber] = attrs.field(factory=Counter)
     allocated: Counter[InodeNumber] = attrs.field(factory=Counter)
+    lengths: dict[SegmentId, int] = attrs.field(factory=dict)  # of segments; -1: it has no record
 
     def found(self, code: str, subject: str, detail: str) -> None:
         """Note a defect."""
@@ -108,11 +109,14 @@ def _extents(state: State, result: Survey) -> Iterator[None]:
 
 
 def _extent_fits(state: State, result: Survey, subject: str, number: SegmentId, end: int) -> None:
-    segment = state.find_segment(number)
-    if segment is None:
+    if number not in result.lengths:  # a record lists up to 4096 ranges: it is read once, not for each extent
+        segment = state.find_segment(number)
+        result.lengths[number] = -1 if segment is None else segment.length
+    length = result.lengths[number]
+    if length < 0:
         result.found("missing-segment", subject, f"points into segment {number:016x}, which has no record")
-    elif end > segment.length:
-        result.found("extent-beyond-segment", subject, f"ends at {end} of segment {number:016x}'s {segment.length}")
+    elif end > length:
+        result.found("extent-beyond-segment", subject, f"ends at {end} of segment {number:016x}'s {length}")
 
 
 def _inodes(state: State, result: Survey) -> Iterator[None]:

@@ -36,6 +36,7 @@ from dwd.wire.messages import (
     ListXattrs,
     Lookup,
     Mutate,
+    Mutation,
     Read,
     ReadDirectory,
     Request,
@@ -97,9 +98,7 @@ def _check_numbered(request: Mutate | Store) -> None:
     _within("answered", request.answered, 0, _NUMBER_MAX)
 
 
-def _check_operation(
-    operation: MakeNode | Link | Unlink | RemoveDirectory | Rename | SetAttributes | SetXattr | RemoveXattr,
-) -> None:
+def _check_operation(operation: Mutation) -> None:
     match operation:
         case MakeNode():
             _check_make(operation)

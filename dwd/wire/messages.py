@@ -27,6 +27,8 @@ from dwd.namespace.outcomes import Done
 
 PROTOCOL_VERSION = 1
 
+Mutation: TypeAlias = MakeNode | Link | Unlink | RemoveDirectory | Rename | SetAttributes | SetXattr | RemoveXattr
+
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The first message of a connection; a mount that comes back names the session that it had."""
@@ -92,7 +94,7 @@ class Mutate(msgspec.Struct, frozen=True, array_like=True, tag=9):
 
     request: RequestNumber
     answered: RequestNumber
-    operation: MakeNode | Link | Unlink | RemoveDirectory | Rename | SetAttributes | SetXattr | RemoveXattr
+    operation: Mutation
 
 
 class Store(msgspec.Struct, frozen=True, array_like=True, tag=10):

@@ -25,6 +25,7 @@ from dwfs.engine.flusher import Flusher
 from dwfs.engine.inodes import Inodes
 from dwfs.engine.orphans import Orphans
 from dwfs.handles import FileHandle, Handles
+from dwfs.kernel import drop_attributes
 
 _PRIVILEGES: Final = stat.S_ISUID | stat.S_ISGID
 
@@ -171,6 +172,7 @@ class Files:
         mode = without_privileges(inode.mode)
         done = await self._client.mutate(SetAttributes(inode.number, mode=stat.S_IMODE(mode)))
         self._inodes.learn(done.inodes)
+        await drop_attributes(inode.number)
 
     async def _sync(self, handle: FileHandle) -> None:
         await self._flusher.flush_file(handle.number, durable=True)

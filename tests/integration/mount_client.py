@@ -93,6 +93,8 @@ class MountClient:
         self.welcome: Welcome | None = None
         self._correlation = 0
         self._answers: dict[int, Answer] = {}
+        self._numbers: dict[int, RequestNumber] = {}  # of mutations in the air, by correlation
+        self._unanswered: set[RequestNumber] = set()
         self._open()
 
     def _open(self) -> None:
@@ -134,12 +136,23 @@ class MountClient:
 
     def number(self) -> RequestNumber:
         """The number of the next mutation."""
+        number = RequestNumber(self.next_request)
+        self._unanswered.add(number)
         self.next_request += 1
-        return RequestNumber(self.next_request - 1)
+        return number
+
+    def answered(self) -> RequestNumber:
+        """All mutations up to this one have been answered."""
+        return RequestNumber(min(self._unanswered, default=self.next_request) - 1)
+
+    def _note(self, correlation: int, request: Request) -> None:
+        if isinstance(request, Mutate | Store):
+            self._numbers[correlation] = request.request
 
     def send(self, request: Request, payload: bytes = b"") -> int:
         """Send a request; says its correlation."""
         self._correlation += 1
+        self._note(self._correlation, request)
         self.socket.sendall(frame(self._correlation, request, payload))
         return self._correlation
 
@@ -147,6 +160,8 @@ class MountClient:
         """Send requests in one write."""
         first = self._correlation + 1
         self._correlation += len(requests)
+        for correlation, request in enumerate(requests, first):
+            self._note(correlation, request)
         self.socket.sendall(b"".join(frame(first + i, request) for i, request in enumerate(requests)))
         return list(range(first, self._correlation + 1))
 
@@ -180,6 +195,7 @@ class MountClient:
             else:
                 payload = bytes(memoryview(received.payload)[: received.payload_length])
                 self._answers[received.correlation] = Answer(answer, payload)
+                self._unanswered.discard(self._numbers.pop(received.correlation, RequestNumber(0)))
 
     # What tests do most
 
@@ -188,9 +204,9 @@ class MountClient:
         return _expect(self.call(self.mutation(operation)).reply, Changed).done
 
     def mutation(self, operation: Operation) -> Mutate:
-        """A Mutate with the next number; everything before it counts as answered."""
+        """A Mutate with the next number."""
         number = self.number()
-        return Mutate(number, RequestNumber(number - 1), operation)
+        return Mutate(number, self.answered(), operation)
 
     def make(self, name: bytes, parent: InodeNumber = ROOT) -> Inode:
         """Create an empty file."""
@@ -216,7 +232,7 @@ class MountClient:
         """A Store of one range, with the next number; `data` is its payload."""
         request = self.number()
         files = (FileData(number, ((offset, len(data), 0),)),)
-        return Store(request, RequestNumber(request - 1), files, durable)
+        return Store(request, self.answered(), files, durable)
 
     def store(self, number: InodeNumber, offset: int, data: bytes, *, durable: bool = False) -> Stored:
         """Store bytes in a segment."""
@@ -226,7 +242,7 @@ class MountClient:
         """Store bytes in the log."""
         request = self.number()
         files = (FileData(number, (), ((offset, data),)),)
-        return _expect(self.call(Store(request, RequestNumber(request - 1), files, durable)).reply, Stored)
+        return _expect(self.call(Store(request, self.answered(), files, durable)).reply, Stored)
 
     def read(self, number: InodeNumber, offset: int, length: int) -> bytes:
         """Read bytes of a file, at most 1 MiB."""

@@ -171,7 +171,7 @@ def test_chmod_changes_the_list(volume: Volume) -> None:
 
 
 def test_default_list_is_inherited(volume: Volume) -> None:
-    """What is made below gets the default as its list, cut to its mode; a directory gets the default too; links none."""
+    """What is made below gets the default, cut to its mode, as its list; directories keep it as default; links none."""
     above = volume.make(b"d", DIRECTORY).number
     volume.do(SetXattr(above, DEFAULT, NAMED))
     assert stat.S_IMODE(volume.inode(above).mode) == 0o755

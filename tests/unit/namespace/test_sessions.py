@@ -7,7 +7,7 @@ from dwd.model.limits import SESSION_OUTCOMES_MAX
 from dwd.namespace import keys
 from dwd.namespace.commands import CloseSession, MakeNode, OpenSession, Unlink
 from dwd.namespace.outcomes import Done, Refused
-from dwd.namespace.sessions import find_session
+from dwd.namespace.sessions import FORGET_LEAST, find_session
 from tests.unit.namespace.volume import FILE, Volume
 
 ME, OTHER = SessionId(b"m" * 16), SessionId(b"n" * 16)
@@ -56,28 +56,30 @@ def test_sessions_are_apart(volume: Volume) -> None:
 
 
 def test_watermark(volume: Volume) -> None:
-    """What the session says it has is forgotten, never the outcome of the request itself; a late retry is ESTALE."""
+    """What the session says it has is forgotten in steps, never the outcome of the request itself; a late retry is ESTALE."""
     opened(volume, ME)
-    for request in range(1, 6):
-        volume.outcome(make(volume, b"%d" % request), ME, request)
-    assert kept(volume) == [1, 2, 3, 4, 5]
-    volume.outcome(make(volume, b"6"), ME, 6, answered=3)
-    assert kept(volume) == [4, 5, 6]
-    assert volume.outcome(make(volume, b"x"), ME, 3) == Refused(errno.ESTALE)
-    assert isinstance(volume.outcome(make(volume, b"x"), ME, 4), Done)
+    last = FORGET_LEAST + 2
+    for request in range(1, last + 1):
+        volume.outcome(make(volume, b"%d" % request), ME, request, answered=FORGET_LEAST - 1)
+    assert kept(volume) == list(range(1, last + 1))
+    volume.outcome(make(volume, b"a"), ME, last + 1, answered=FORGET_LEAST)
+    assert kept(volume) == [last - 1, last, last + 1]
+    assert volume.outcome(make(volume, b"x"), ME, FORGET_LEAST) == Refused(errno.ESTALE)
+    assert isinstance(volume.outcome(make(volume, b"x"), ME, last - 1), Done)
     assert volume.find(b"x") is None
-    volume.outcome(make(volume, b"7"), ME, 7, answered=99)
-    assert kept(volume) == [7]
+    volume.outcome(make(volume, b"b"), ME, 3 * last, answered=9999)
+    assert kept(volume) == [3 * last]
 
 
 def test_watermark_never_falls(volume: Volume) -> None:
     """A request that says less than an earlier one brings nothing back."""
     opened(volume, ME)
-    volume.outcome(make(volume, b"a"), ME, 5, answered=4)
-    volume.outcome(make(volume, b"b"), ME, 6, answered=0)
+    far = FORGET_LEAST + 5
+    volume.outcome(make(volume, b"a"), ME, far, answered=far - 1)
+    volume.outcome(make(volume, b"b"), ME, far + 1, answered=0)
     record = find_session(volume.state, ME)
     assert record is not None
-    assert (record.first_kept, kept(volume)) == (5, [5, 6])
+    assert (record.first_kept, kept(volume)) == (far, [far, far + 1])
 
 
 def test_watermark_rises_far(volume: Volume) -> None:
