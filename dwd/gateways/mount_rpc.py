@@ -34,7 +34,6 @@ _HELLO_S_MAX: Final = 10.0  # a connection that says nothing must not keep a pla
 _SLOW_MAX: Final = 32  # requests that wait for disks
 _HELD_BYTES_MAX: Final = 32 * MIB  # that they bring or will bring: more than the four segments of one mount
 _OUTBOX_BYTES_MAX: Final = 4 * MIB  # replies that are not sent yet
-_SEND_S_MAX: Final = 30.0  # a mount that does not read its replies is cut off
 _JOIN_BYTES_MAX: Final = 64 * 1024  # payloads up to this are copied into one send
 _GROWING: Final = (MakeNode, Link, SetXattr)  # refused when metadata has no room; removing never is
 
@@ -78,14 +77,10 @@ class MountConnection:
 
     def __init__(self, stream: trio.SocketStream, services: MountServices) -> None:
         self._pid = services.pid_of(stream)
-        self._channel = Channel(stream)
+        self._channel = Channel(stream, self._ease)
         self._services = services
         self._mount: Mount | None = None
         self._greeted = False
-        self._outbox: list[bytes | memoryview] = []
-        self._outbox_bytes = 0
-        self._outbox_filled = trio.Event()
-        self._sending = False
         self._in_turn = False  # the reading task is handling frames, and will send what they bring
         self._slow = 0
         self._held_bytes = 0
@@ -97,7 +92,7 @@ class MountConnection:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._send_what_comes)
+                nursery.start_soon(self._send)
                 nursery.start_soon(self._end_if_silent)
                 await self._read_frames()
                 nursery.cancel_scope.cancel()
@@ -114,6 +109,10 @@ class MountConnection:
         """End the connection."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+
+    async def _send(self) -> None:
+        await self._channel.run()
+        self.disconnect()
 
     async def _end_if_silent(self) -> None:
         await trio.sleep(_HELLO_S_MAX)
@@ -150,7 +149,7 @@ class MountConnection:
         metadata = self._services.metadata
         metadata.pump()
         self._in_turn = False
-        await self._send()
+        self._flush()
         while self._is_full:
             await self._eased.wait()
         if metadata.is_behind:
@@ -158,7 +157,11 @@ class MountConnection:
 
     @property
     def _is_full(self) -> bool:
-        return self._slow >= _SLOW_MAX or self._held_bytes >= _HELD_BYTES_MAX or self._outbox_bytes >= _OUTBOX_BYTES_MAX
+        return (
+            self._slow >= _SLOW_MAX
+            or self._held_bytes >= _HELD_BYTES_MAX
+            or self._channel.waiting_bytes >= _OUTBOX_BYTES_MAX
+        )
 
     def _ease(self) -> None:
         eased, self._eased = self._eased, trio.Event()
@@ -313,39 +316,17 @@ class MountConnection:
         body = wire.encode_message(message)
         header = encode_header(correlation, len(body), len(payload))
         if len(payload) > _JOIN_BYTES_MAX:
-            self._outbox += (header + body, memoryview(payload))
+            self._channel.put(header + body, payload)
         else:
-            self._outbox.append(header + body + payload)
-        self._outbox_bytes += len(header) + len(body) + len(payload)
-        if not self._in_turn and not self._sending:
-            self._outbox_filled.set()
+            self._channel.put(header + body + payload)
+        if not self._in_turn:
+            self._flush()
 
-    async def _send_what_comes(self) -> None:
-        """Send what was put into the outbox outside the turns of the reading task."""
-        while True:
-            await self._outbox_filled.wait()
-            self._outbox_filled = trio.Event()
-            await self._send()
-
-    async def _send(self) -> None:
-        """Send what is waiting; whoever comes while somebody sends leaves it to him."""
-        if self._sending:
-            return
-        self._sending = True
+    def _flush(self) -> None:
         try:
-            while self._outbox:
-                waiting, self._outbox = self._outbox, []
-                sending = self._outbox_bytes
-                left = self._channel.send_now(waiting)
-                if left:
-                    with trio.fail_after(_SEND_S_MAX):
-                        await self._channel.send_rest(left)
-                self._outbox_bytes -= sending
-        except (OSError, trio.ClosedResourceError, trio.TooSlowError):
+            self._channel.flush()
+        except OSError:
             self.disconnect()
-        finally:
-            self._sending = False
-            self._ease()
 
 
 def _failed(failure: DwError) -> wire.Failed:

@@ -25,7 +25,6 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     live: int  # bytes that extents still point at
     bricks: tuple[BrickId, ...]
     digest: bytes  # BLAKE3 of its bytes
-    contents: tuple[Placed, ...]  # what was packed; extents only ever shrink within these ranges
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):

@@ -109,7 +109,9 @@ def _keep_new_segment(state: State, segment: Segment | None, placed: list[Placed
     """Kept before the edit is settled: a range that covers another of the same command frees bytes of it."""
     if segment is not None:
         live = sum(p.length for p in placed)
-        state.put_segment(replace(segment, live=live, contents=tuple(placed)))
+        state.put_segment(replace(segment, live=live))
+        if live:
+            state.put_contents(segment.id, tuple(placed))
 
 
 def _lay(state: State, edit: ExtentEdit, inode: Inode, data: FileData, segment: Segment | None) -> Inode:

@@ -80,6 +80,11 @@ def segment(number: SegmentId) -> bytes:
     return _number(b"S", number)
 
 
+def contents(number: SegmentId) -> bytes:
+    """Table T: what was packed into a segment."""
+    return _number(b"T", number)
+
+
 def garbage(number: SegmentId) -> bytes:
     """Table G: segments that nothing points into, whose shards are to be removed."""
     return _number(b"G", number)

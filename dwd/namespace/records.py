@@ -9,7 +9,7 @@ import msgspec
 
 from dwd.model.ids import Epoch, InodeNumber, LogIndex, RequestNumber
 from dwd.model.inode import Inode
-from dwd.model.segment import Extent, Segment
+from dwd.model.segment import Extent, Placed, Segment
 
 
 class VolumeRecord(msgspec.Struct, array_like=True):
@@ -47,6 +47,16 @@ class InlineRecord(msgspec.Struct, frozen=True, array_like=True):
     bytes: int
 
 
+class ContentsRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Table T: what was packed into a segment; extents only ever shrink within these ranges.
+
+    Apart from the segment's own record, which is written anew whenever bytes of it die.
+    """
+
+    changed: LogIndex
+    placed: tuple[Placed, ...]
+
+
 class OrphanRecord(msgspec.Struct, frozen=True, array_like=True):
     """Table O."""
 
@@ -81,5 +91,6 @@ XATTR = Format(XattrRecord)
 EXTENT = Format(Extent)
 INLINE = Format(InlineRecord)
 SEGMENT = Format(Segment)
+CONTENTS = Format(ContentsRecord)
 ORPHAN = Format(OrphanRecord)
 SESSION = Format(SessionRecord)

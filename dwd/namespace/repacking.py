@@ -91,7 +91,7 @@ def plan_compaction(state: State, after: SegmentId) -> tuple[RepackPlan, Segment
 
 def _living(state: State, segment: Segment) -> Iterator[Move]:
     """The extents that point into a segment: what was packed tells where to look."""
-    for placed in segment.contents:
+    for placed in state.contents(segment.id):
         for offset, extent in extents_within(state, placed.inode, placed.offset, placed.offset + placed.length):
             if extent.segment == segment.id:
                 yield Move(placed.inode, offset, extent)

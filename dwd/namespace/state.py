@@ -12,9 +12,9 @@ from dwd.model.checks import invariant
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import InodeNumber, LogIndex, SegmentId
 from dwd.model.inode import Inode
-from dwd.model.segment import Extent, Segment
+from dwd.model.segment import Extent, Placed, Segment
 from dwd.namespace import keys, records
-from dwd.namespace.records import EntryRecord, InlineRecord, OrphanRecord, VolumeRecord, XattrRecord
+from dwd.namespace.records import ContentsRecord, EntryRecord, InlineRecord, OrphanRecord, VolumeRecord, XattrRecord
 from dwd.namespace.store import Store
 
 
@@ -164,6 +164,16 @@ class State:
         self._put((keys.segment if segment.live else keys.garbage)(segment.id), kept)
         if not segment.live:
             self.delete(keys.segment(segment.id))
+            self.delete(keys.contents(segment.id))
+
+    def put_contents(self, number: SegmentId, placed: tuple[Placed, ...]) -> None:
+        """Keep what was packed into a segment."""
+        self._put(keys.contents(number), records.CONTENTS.encode(ContentsRecord(self.index, placed)))
+
+    def contents(self, number: SegmentId) -> tuple[Placed, ...]:
+        """What was packed into a segment that is in use."""
+        raw = self.store.get(keys.contents(number))
+        return () if raw is None else records.CONTENTS.decode(raw).placed
 
     def inline_bytes(self, number: InodeNumber) -> int:
         """How many bytes of a file are inline."""

@@ -157,6 +157,9 @@ def _segments(state: State, result: Survey) -> Iterator[None]:
             if segment.live != live or (live == 0) != (letter == b"G"):
                 subject = f"segment {segment.id:016x}"
                 result.found("wrong-live-count", subject, f"says {segment.live} living bytes, counted {live}")
+            if bool(state.contents(segment.id)) != (letter == b"S"):
+                subject = f"segment {segment.id:016x}"
+                result.found("wrong-contents", subject, "what was packed into it is not known, or is kept for nothing")
             yield
 
 

@@ -77,7 +77,7 @@ class Segments:
                 await self._abandon(segment, bricks)
         self.counters.segments_written += 1
         self.counters.bytes_written += length
-        return Segment(LogIndex(0), segment, self.protection, length, 0, placed, image.digest, ())
+        return Segment(LogIndex(0), segment, self.protection, length, 0, placed, image.digest)
 
     async def _abandon(self, segment: SegmentId, bricks: Sequence[BrickId]) -> None:
         """Leave nothing of a segment that failed, or whose writer was cancelled."""

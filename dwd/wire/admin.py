@@ -112,7 +112,7 @@ def decode_call(body: bytes) -> Call:
     """
     try:
         call = _call_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"not a call: {error}") from error
     if call.protocol != ADMIN_PROTOCOL:
         raise BadRequest(f"the call speaks admin protocol {call.protocol}, this daemon {ADMIN_PROTOCOL}")
@@ -127,7 +127,7 @@ def decode_arguments(verb: Verb[RequestT, Report], arguments: msgspec.Raw) -> Re
     """
     try:
         return msgspec.msgpack.decode(arguments, type=verb.request)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"{verb.name}: {error}") from error
 
 
@@ -139,7 +139,7 @@ def decode_report(verb: Verb[Request, ReportT], raw: msgspec.Raw) -> ReportT:
     """
     try:
         return msgspec.msgpack.decode(raw, type=verb.report)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"{verb.name}: not its report: {error}") from error
 
 
@@ -156,7 +156,7 @@ def decode_answer(body: bytes) -> Answer:
     """
     try:
         return _answer_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"not an answer: {error}") from error
 
 

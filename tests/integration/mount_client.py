@@ -110,9 +110,7 @@ class MountClient:
 
     def send_hello(self) -> int:
         """Say Hello."""
-        return self.send(
-            Hello(PROTOCOL_VERSION, self.session, "/test", RequestNumber(self.next_request), ())
-        )
+        return self.send(Hello(PROTOCOL_VERSION, self.session, "/test", RequestNumber(self.next_request), ()))
 
     def reconnect(self) -> Welcome:
         """Come back with the same session."""

@@ -49,7 +49,18 @@ def test_a_barrier_never_waits_for_the_next_change(daemon: Daemon) -> None:
 def test_the_disk_is_asked_before_the_answer_is_sent(make_daemon: MakeDaemon, tmp_path: Path) -> None:
     """Seen from outside: between a durable request and its answer there is an fdatasync of the log that returned."""
     trace = tmp_path / "trace"
-    wrapper = ("strace", "-f", "-y", "-qq", "-e", "trace=fdatasync,sendto,sendmsg,recvfrom", "-s", "0", "-o", str(trace))
+    wrapper = (
+        "strace",
+        "-f",
+        "-y",
+        "-qq",
+        "-e",
+        "trace=fdatasync,sendto,sendmsg,recvfrom",
+        "-s",
+        "0",
+        "-o",
+        str(trace),
+    )
     daemon = make_daemon(wrapper=wrapper).start()
     client = daemon.client()
     number = client.make(b"f").number

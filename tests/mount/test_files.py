@@ -305,7 +305,12 @@ def test_reading_a_hole_between_dirty_and_stored(folder: Path) -> None:
     path = folder / "file"
     expected = bytearray(900_000)
     with path.open("w+b", buffering=0) as file:
-        for at, length, sync in ((0, 100_000, True), (700_000, 150_000, True), (50_000, 20, False), (690_000, 20_000, False)):
+        for at, length, sync in (
+            (0, 100_000, True),
+            (700_000, 150_000, True),
+            (50_000, 20, False),
+            (690_000, 20_000, False),
+        ):
             part = os.urandom(length)
             expected[at : at + length] = part
             os.pwrite(file.fileno(), part, at)

@@ -35,7 +35,13 @@ class Load:
     def start(self, seed: int) -> None:
         """All workers."""
         for slot in range(_WORKERS):
-            argv = [sys.executable, crash_load.__file__, self.folder(slot), self.journal(slot), self.volume.root / "board"]
+            argv = [
+                sys.executable,
+                crash_load.__file__,
+                self.folder(slot),
+                self.journal(slot),
+                self.volume.root / "board",
+            ]
             self.processes.append(subprocess.Popen([*map(str, argv), str(slot), str(seed + slot)], env=environment()))
 
     def folder(self, slot: int) -> Path:
@@ -132,13 +138,10 @@ def test_daemon_and_mount_killed(number: int, volume: Volume, load: Load) -> Non
     daemon = volume.daemon()
     os.kill(mount.pid, signal.SIGKILL)  # first: else it would send again what the daemon has not
     os.kill(daemon, signal.SIGKILL)
-    for process in load.processes:
-        process.kill()  # each operation fails from now on
-        process.wait(60)
+    load.finish()  # each has met an error meanwhile
     dwfs("umount", mount.path)
     volume.mount()
     verdicts = load.check(everything=False)
-    problems = [problem for verdict in verdicts for problem in verdict.problems]
-    assert not [problem for problem in problems if "Transport endpoint" not in problem and "Errno 103" not in problem]
+    _assert_nothing_lost(verdicts)
     assert sum(verdict.promises for verdict in verdicts) > 10
     volume.assert_sound()

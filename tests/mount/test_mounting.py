@@ -126,7 +126,9 @@ def test_sync_option(volume: Volume) -> None:
     volume.kill_daemon()
     dwfs("umount", mount.path)
     volume.mount()
-    assert (volume.path / "dir" / "file").read_text(encoding="ascii").split() == [f"{number:03}" for number in range(50)]
+    assert (volume.path / "dir" / "file").read_text(encoding="ascii").split() == [
+        f"{number:03}" for number in range(50)
+    ]
 
 
 def test_options_reach_the_kernel(volume: Volume) -> None:
@@ -145,7 +147,7 @@ def test_options_reach_the_kernel(volume: Volume) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="mount(8) mounts for root")
 @pytest.mark.parametrize("way", ["type", "fstab"])
 def test_mount_8(way: str, volumes: Callable[[], Volume]) -> None:
-    """mount -t fuse.dwfs, and a line in fstab, mount; options are honoured and unknown ones refused."""
+    """Mount -t fuse.dwfs, and a line in fstab, mount; options are honoured and unknown ones refused."""
     volume = volumes()
     mountpoint = volume.root / "mnt"
     mountpoint.mkdir()

@@ -35,7 +35,9 @@ def test_modes_hold_for_other_users(open_folder: Path) -> None:
     assert _as_user(NOBODY, "cat secret", open_folder, (777,)).stdout == "secret\n"
     assert _as_user(NOBODY, "echo x >>secret", open_folder, (777,)).returncode != 0
     assert _as_user(_SOMEBODY, "echo x >>secret && cat secret", open_folder).stdout == "secret\nx\n"
-    assert _as_user(NOBODY, "chmod 666 secret || chown 65534 secret || touch -d 2001-01-01 secret", open_folder).returncode
+    assert _as_user(
+        NOBODY, "chmod 666 secret || chown 65534 secret || touch -d 2001-01-01 secret", open_folder
+    ).returncode
     assert path.stat().st_mode & 0o777 == 0o640
     open_folder.chmod(0o755)
     assert _as_user(NOBODY, "mv secret other || rm -f secret || touch new || mkdir new", open_folder).returncode

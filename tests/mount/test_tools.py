@@ -45,7 +45,9 @@ def test_python_library_by_tar_and_rsync(volume: Volume) -> None:
     """The Python library, about 2,000 files: unpacked by tar, out and back by rsync -aHAX, the same by diff -r."""
     library = Path(sysconfig.get_paths()["stdlib"])
     source, archive, out = volume.root / "source", volume.root / "library.tar", volume.root / "out"
-    shutil.copytree(library, source, symlinks=True, ignore=shutil.ignore_patterns("site-packages", "*.so", "__pycache__"))
+    shutil.copytree(
+        library, source, symlinks=True, ignore=shutil.ignore_patterns("site-packages", "*.so", "__pycache__")
+    )
     count = sum(len(files) for _, _, files in os.walk(source))
     assert count > 600
     run("tar", "-C", source, "-cf", archive, ".")
@@ -112,7 +114,9 @@ def test_sqlite_by_several_processes(journal: str, folder: Path) -> None:
     path = folder / "count.db"
     with sqlite3.connect(path) as connection:
         assert connection.execute(f"PRAGMA journal_mode={journal}").fetchone()[0] == journal.lower()
-        connection.executescript("CREATE TABLE counter (value); INSERT INTO counter VALUES (0); CREATE TABLE line (a, b)")
+        connection.executescript(
+            "CREATE TABLE counter (value); INSERT INTO counter VALUES (0); CREATE TABLE line (a, b)"
+        )
     connection.close()
     argv = [sys.executable, "-c", _COUNT_PROGRAM, str(path), "40"]
     counters = [subprocess.Popen([*argv, str(number)]) for number in range(3)]

@@ -175,7 +175,7 @@ class Volume:
         return pid
 
     def kill_daemon(self) -> int:
-        """kill -9; returns who it was."""
+        """Kill -9; returns who it was."""
         pid = self.daemon()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not is_alive(pid), f"process {pid} has died", 10)

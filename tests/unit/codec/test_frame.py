@@ -142,3 +142,9 @@ def test_large_payload_is_received_in_place() -> None:
     assert len(reader.space()) == len(stream) - 1000
     (frame,) = feed(reader, stream[1000:], [1 << 20])
     assert len(frame.payload) == 200_008
+
+
+def test_buffer_is_full_but_for_a_small_frame() -> None:
+    """A frame that begins in the first half of the buffer and does not end in it moves to its front: room is left."""
+    stream = encoded(1, b"a" * 30_000, b"") + encoded(2, b"b" * (BUFFER - 30), b"")
+    assert [frame.correlation for frame in feed(FrameReader(), stream, [BUFFER])] == [1, 2]

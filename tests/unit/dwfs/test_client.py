@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -54,7 +55,7 @@ class Daemon:
     payloads: list[bytes] = attrs.field(factory=list)
     streams: list[trio.SocketStream] = attrs.field(factory=list)
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED) -> None:
         listening = trio.socket.socket(trio.socket.AF_UNIX)
         await listening.bind(str(self.path))
         listening.listen()
@@ -86,6 +87,9 @@ class Daemon:
         except (OSError, trio.ClosedResourceError, trio.BrokenResourceError):
             return
 
+    def was_asked(self, operation: RemoveDirectory) -> bool:
+        return any(mutation.operation == operation for mutation in self.mutations())
+
     def mutations(self) -> list[wire.Mutate]:
         return [request for request in self.asked if isinstance(request, wire.Mutate)]
 
@@ -101,11 +105,11 @@ class World:
 
 
 @asynccontextmanager
-async def connected(path: Path, *, timeout: float = 5.0, daemon: Daemon | None = None) -> AsyncIterator[World]:
+async def connected(path: Path, *, bound: float = 5.0) -> AsyncIterator[World]:
     """A client that has been welcomed."""
-    serving, heard = daemon or Daemon(path), Heard()
+    serving, heard = Daemon(path), Heard()
     client = Client(
-        path, session=_SESSION, label="/m", timeout=timeout, observer=heard, start_daemon=_no_daemon, watch=Watch()
+        path, session=_SESSION, label="/m", timeout=bound, observer=heard, start_daemon=_no_daemon, watch=Watch()
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(serving.run)
@@ -114,13 +118,17 @@ async def connected(path: Path, *, timeout: float = 5.0, daemon: Daemon | None =
         nursery.cancel_scope.cancel()
 
 
+def _refuse(code: str, request: wire.Request) -> wire.Reply:
+    return wire.Failed(code, 5, f"why {type(request).__name__}")
+
+
 async def _no_daemon() -> None:
     raise Unreachable("nothing to start here")
 
 
 async def _until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  what the other end of a socket has seen sets no event of ours
             await trio.sleep(0.001)
 
 
@@ -164,8 +172,8 @@ async def test_an_unanswered_request_is_sent_again_with_its_number(tmp_path: Pat
         world.daemon.answers = False
         got: list[object] = []
         for name in (b"a", b"b"):
-            world.nursery.start_soon(_outcome, got, lambda name=name: world.client.mutate(_operation(name)))
-            await _until(lambda name=name: any(m.operation == _operation(name) for m in world.daemon.mutations()))
+            world.nursery.start_soon(_outcome, got, partial(world.client.mutate, _operation(name)))
+            await _until(partial(world.daemon.was_asked, _operation(name)))
         world.daemon.answers = True
         await world.daemon.lose()
         await _until(lambda: len(got) == 2)
@@ -179,7 +187,7 @@ async def test_an_unanswered_request_is_sent_again_with_its_number(tmp_path: Pat
 
 async def test_a_daemon_that_does_not_answer_is_waited_for_within_a_bound(tmp_path: Path) -> None:
     """Then the call fails, and the caches that its change may have made wrong are dropped, now and at a late answer."""
-    async with connected(tmp_path / "s", timeout=0.1) as world:
+    async with connected(tmp_path / "s", bound=0.1) as world:
         world.daemon.answers = False
         with pytest.raises(Unreachable):
             await world.client.mutate(_operation(b"a"))
@@ -193,7 +201,7 @@ async def test_a_daemon_that_does_not_answer_is_waited_for_within_a_bound(tmp_pa
 
 async def test_a_store_is_not_given_up(tmp_path: Path) -> None:
     """Its bytes stay with us while the daemon is away, and arrive whole, once it is back."""
-    async with connected(tmp_path / "s", timeout=0.05) as world:
+    async with connected(tmp_path / "s", bound=0.05) as world:
         world.daemon.answers = False
         world.daemon.reply = lambda request: wire.Stored((), 5)
         got: list[object] = []
@@ -213,8 +221,7 @@ async def test_what_the_daemon_refuses_is_raised(tmp_path: Path) -> None:
     """A refusal, a full volume and a fault are told apart."""
     async with connected(tmp_path / "s") as world:
         for code, kind in (("no-space", NoSpace), ("segment-lost", DaemonFault)):
-            failed = wire.Failed(code, 5, "why")
-            world.daemon.reply = lambda request, failed=failed: failed
+            world.daemon.reply = partial(_refuse, code)
             with pytest.raises(kind, match="why"):
                 await world.client.mutate(_operation(b"a"))
 

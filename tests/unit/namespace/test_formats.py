@@ -37,6 +37,7 @@ from dwd.namespace.commands import (
 )
 from dwd.namespace.outcomes import Done, Outcome, Refused, pack_outcome, unpack_outcome
 from dwd.namespace.records import (
+    ContentsRecord,
     EntryRecord,
     InlineRecord,
     OrphanRecord,
@@ -56,7 +57,6 @@ SEGMENT = Segment(
     200,
     (BrickId(1), BrickId(0), BrickId(3)),
     bytes(range(32)),
-    (Placed(FILE, 4096, 200, 100),),
 )
 OPERATIONS: list[Operation] = [
     MakeNode(PARENT, b"\xff", LARGE, 0o100644, 1000, 1001, 0x801, b"target"),
@@ -87,6 +87,7 @@ RECORDS: dict[str, tuple[msgspec.Struct, records.Format[object]]] = {
     "E-inline": (Extent(LogIndex(9), 3, data=b"abc"), records.EXTENT),  # type: ignore[dict-item]
     "B": (InlineRecord(LogIndex(9), 3), records.INLINE),  # type: ignore[dict-item]
     "S": (SEGMENT, records.SEGMENT),  # type: ignore[dict-item]
+    "T": (ContentsRecord(LogIndex(9), (Placed(FILE, 4096, 200, 100),)), records.CONTENTS),  # type: ignore[dict-item]
     "O": (OrphanRecord(LogIndex(9)), records.ORPHAN),  # type: ignore[dict-item]
     "M": (SessionRecord(LogIndex(9), "/mnt", 5, RequestNumber(4)), records.SESSION),  # type: ignore[dict-item]
 }

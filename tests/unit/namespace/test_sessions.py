@@ -56,7 +56,7 @@ def test_sessions_are_apart(volume: Volume) -> None:
 
 
 def test_watermark(volume: Volume) -> None:
-    """What the session says it has is forgotten in steps, never the outcome of the request itself; a late retry is ESTALE."""
+    """What the session says it has is forgotten in steps, but never this request; a late retry is ESTALE."""
     opened(volume, ME)
     last = FORGET_LEAST + 2
     for request in range(1, last + 1):

@@ -83,7 +83,7 @@ class Volume:
         """A segment as the daemon has written it, its bytes kept aside."""
         number = SegmentId((1 << 40) + len(self.written) + 1)
         self.written[number] = payload
-        return Segment(LogIndex(0), number, Protection(1, 0), len(payload), 0, (BrickId(1),), bytes(32), ())
+        return Segment(LogIndex(0), number, Protection(1, 0), len(payload), 0, (BrickId(1),), bytes(32))
 
     def write(self, number: InodeNumber, offset: int, data: bytes, *, inline: bool = False) -> Done:
         """Store bytes of one file."""

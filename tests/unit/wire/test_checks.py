@@ -277,7 +277,7 @@ def test_largest_requests_fit_in_a_log_entry() -> None:
     largest = store(*files)
     check_store(largest, SEGMENT_BYTES_MAX)
     assert len(wire.encode_message(largest)) < FRAME_BODY_BYTES_MAX
-    segment = Segment(LogIndex(0), SegmentId(wide), Protection(16, 16), 1 << 22, 0, (wide,) * 32, bytes(32), ())  # type: ignore[arg-type]
+    segment = Segment(LogIndex(0), SegmentId(wide), Protection(16, 16), 1 << 22, 0, (wide,) * 32, bytes(32))  # type: ignore[arg-type]
     stored = Command(wide, StoreData(segment, largest.files), SESSION, RequestNumber(wide), RequestNumber(wide))
     field = b"x" * (128 << 10)
     renamed = Command(wide, Rename(ROOT, field, ROOT, field), SESSION, RequestNumber(wide), RequestNumber(wide))
