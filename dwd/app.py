@@ -29,7 +29,7 @@ from dwd.codec.volume_identity import VolumeIdentity
 from dwd.config import ServeOptions, program_version
 from dwd.gateways.admin import AdminGateway, Served, serve_verb
 from dwd.gateways.mount_rpc import MountServices, serve_mounts
-from dwd.model.errors import CorruptStore, DwError
+from dwd.model.errors import CorruptStore, CorruptWal, DwError
 from dwd.namespace.commands import MakeVolume
 from dwd.namespace.state import State
 from dwd.raft.node import Group, RaftNode
@@ -241,6 +241,8 @@ async def open_node(options: ServeOptions, *, existing: bool = False) -> AsyncIt
 async def _build(folder: DataFolder, identity: VolumeIdentity, segments: Segments) -> tuple[Node, FileWal, SqliteStore]:
     """Recover the log over the store, and connect the services."""
     store = SqliteStore.open(folder.store, identity.volume)
+    if store.applied_index and not folder.wal_bytes():
+        raise CorruptWal(f"{folder.wal} has no log, but the state store has applied one; restore it from a backup")
     wal, payloads = open_wal(folder.wal, identity.volume)
     recovery = Recovery(drop_to=store.applied_index)
     for sequence, payload in payloads:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeAlias, TypeVar
 import pyfuse3
 
 from dwd.model.errors import DwError, NamespaceRefusal, NoSpace
-from dwfs.client import DaemonFault
+from dwfs.answers import DaemonFault
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")

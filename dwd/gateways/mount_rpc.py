@@ -201,7 +201,7 @@ class MountConnection:
             case wire.Read():
                 self._read(frame, request)
             case wire.Store():
-                self._start(frame, self._store(frame, request, mount), frame.payload_length)
+                self._store(frame, request, mount)
             case wire.ReadDirectory():
                 self._answer(correlation, self._list(request))
             case wire.GetXattr(number=number, name=name):
@@ -209,10 +209,10 @@ class MountConnection:
             case wire.ListXattrs(number=number):
                 self._answer(correlation, wire.Names(tuple(queries.list_xattrs(state, number))))
             case wire.VolumeSpace():
-                room = services.space.room()
-                self._answer(correlation, wire.Space(room.total, room.available, state.volume.inodes))
+                self._answer(correlation, self._space())
             case wire.Barrier():
-                self._barrier(frame)
+                services.metadata.pump()  # what came with it in one read is before it
+                self._answer_durable(correlation, wire.Acknowledged())
             case wire.Release(numbers=numbers):
                 services.orphans.release(mount.session, numbers)
                 self._answer(correlation, wire.Acknowledged())
@@ -272,9 +272,43 @@ class MountConnection:
 
         self._start(frame, read(), request.length)
 
-    async def _store(self, frame: Frame, request: wire.Store, mount: Mount) -> wire.Reply:
-        done = await self._services.writer.store(mount.session, request, frame.payload, frame.payload_length)
-        return wire.Stored(done.inodes, self._services.space.room().available)
+    def _store(self, frame: Frame, request: wire.Store, mount: Mount) -> None:
+        writer = self._services.writer
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Refused):
+                self._answer(frame.correlation, _failed(NamespaceRefusal(outcome.number)))
+                return
+            reply = wire.Stored(outcome.inodes, self._services.space.room().available)
+            if request.durable:
+                self._answer_durable(frame.correlation, reply)
+            else:
+                self._answer(frame.correlation, reply)
+
+        if not frame.payload_length:
+            writer.store_inline(mount.session, request, done)
+            return
+
+        async def store() -> None:
+            done(await writer.store(mount.session, request, frame.payload, frame.payload_length))
+
+        self._start(frame, store(), frame.payload_length)
+
+    def _answer_durable(self, correlation: int, reply: wire.Reply) -> None:
+        """Answer once everything so far would survive a power cut."""
+
+        def durable() -> None:
+            self._slow -= 1
+            self._ease()
+            self._answer(correlation, reply)
+
+        self._slow += 1
+        self._services.metadata.when_durable(durable)
+
+    def _space(self) -> wire.Reply:
+        available = self._services.space.room().available
+        volume = self._services.metadata.state.volume
+        return wire.Space(volume.used + available, available, volume.inodes)
 
     def _list(self, request: wire.ReadDirectory) -> wire.Reply:
         limit = max(1, min(request.limit, DIRECTORY_PAGE_ENTRIES_MAX))
@@ -284,13 +318,6 @@ class MountConnection:
 
     def _xattr(self, value: bytes | None) -> wire.Reply:
         return _failed(NamespaceRefusal(errno.ENODATA)) if value is None else wire.Value(value)
-
-    def _barrier(self, frame: Frame) -> None:
-        async def wait() -> wire.Reply:
-            await self._services.metadata.barrier()
-            return wire.Acknowledged()
-
-        self._start(frame, wait())
 
     def _start(self, frame: Frame, work: Awaitable[wire.Reply | None], held_bytes: int = 0) -> None:
         """Let a task answer this frame."""

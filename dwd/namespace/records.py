@@ -24,6 +24,11 @@ class VolumeRecord(msgspec.Struct, array_like=True):
     stored_bytes: int  # of extents in segments
     inline_bytes: int  # of extents inline
 
+    @property
+    def used(self) -> int:
+        """Bytes of file data."""
+        return self.stored_bytes + self.inline_bytes
+
 
 class EntryRecord(msgspec.Struct, frozen=True, array_like=True):
     """Table D: where a name leads."""

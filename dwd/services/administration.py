@@ -103,9 +103,9 @@ class Administration:
         )
 
     def _space(self) -> SpaceStatus:
-        room = self.space.room()
-        volume = self.metadata.state.volume
-        return SpaceStatus(total=room.total, available=room.available, used=volume.stored_bytes + volume.inline_bytes)
+        available = self.space.room().available
+        used = self.metadata.state.volume.used
+        return SpaceStatus(total=used + available, available=available, used=used)
 
     def _brick(self, number: BrickId, path: str) -> BrickStatus:
         brick: Brick | None = self.segments.bricks.get(number)

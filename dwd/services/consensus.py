@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable
 
 import attrs
+import outcome
 import trio
+from outcome import Outcome as Result
 
 from dwd.model.checks import invariant
 from dwd.model.ids import LogIndex, Term
@@ -58,8 +60,11 @@ class Consensus:
         self._state = state
         self._batch: list[tuple[bytes, Command]] = []
         self._waiting: deque[tuple[Command, Callable[[Outcome], None]]] = deque()
-        self._sync_wanted = trio.Event()
-        self._synced = trio.Event()  # replaced at each sync
+        self._durable_soon: deque[tuple[int, Callable[[], None]]] = deque()  # by record, in order
+        self._syncing = False
+        self._sync_ended = trio.Event()  # replaced at each sync
+        self._failed = trio.Event()
+        self._failure: BaseException | None = None
         self._flush_wanted = trio.Event()
         self._flushed = trio.Event()  # replaced at each flush
         self._flushing = trio.Lock()
@@ -127,13 +132,55 @@ class Consensus:
         """Whether everything in the log would survive a power cut."""
         return self._wal.synced_sequence == self._wal.appended_sequence
 
-    async def barrier(self) -> None:
-        """Return once everything applied so far would survive a power cut; callers at once share one sync."""
-        target = self._wal.appended_sequence
+    def when_durable(self, done: Callable[[], None]) -> None:
+        """Call `done` once everything applied so far would survive a power cut: now, or from a later turn.
+
+        All who wait at once share one sync, and it costs no task: fsync is the slowest thing that programs do
+        often, and most of what it took beside the disk was tasks waking each other.
+        """
         self._barriers += 1
-        while self._wal.synced_sequence < target:
-            self._sync_wanted.set()
-            await self._synced.wait()
+        if self.is_durable:
+            done()
+            return
+        self._durable_soon.append((self._wal.appended_sequence, done))
+        self._sync_soon()
+
+    async def barrier(self) -> None:
+        """Return once everything applied so far would survive a power cut."""
+        durable = trio.Event()
+        self.when_durable(durable.set)
+        await durable.wait()
+
+    def _sync_soon(self) -> None:
+        """Begin a sync in a thread, unless one is under way: its end begins the next."""
+        if self._syncing:
+            return
+        self._syncing = True
+        token = trio.lowlevel.current_trio_token()
+
+        def deliver(result: Result[None]) -> None:
+            token.run_sync_soon(self._synced, result)
+
+        trio.lowlevel.start_thread_soon(self._wal.sync, deliver)
+
+    def _synced(self, result: Result[None]) -> None:
+        self._syncing = False
+        self._syncs += 1
+        self._sync_ended.set()
+        self._sync_ended = trio.Event()
+        if isinstance(result, outcome.Error):
+            self._failure = result.error
+            self._failed.set()
+            return
+        self._tell_durable()
+
+    def _tell_durable(self) -> None:
+        """Also after a flush, which syncs the log as well."""
+        waiting = self._durable_soon
+        while waiting and waiting[0][0] <= self._wal.synced_sequence:
+            waiting.popleft()[1]()
+        if waiting:
+            self._sync_soon()
 
     @property
     def is_behind(self) -> bool:
@@ -148,23 +195,25 @@ class Consensus:
             await self._flushed.wait()
 
     async def run(self) -> None:
-        """Sync for those who wait, flush the store behind, forget what both have."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._sync_loop)
-            nursery.start_soon(self._flush_loop)
+        """Sync now and then, flush the store behind, forget what both have; a failed sync ends it all."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sync_now_and_then)
+                nursery.start_soon(self._flush_loop)
+                await self._failed.wait()
+                if self._failure is not None:
+                    raise self._failure
+        finally:
+            # A sync that was begun must end before the log is closed.
+            with trio.CancelScope(shield=True):
+                while self._syncing:
+                    await self._sync_ended.wait()
 
-    async def _sync_loop(self) -> None:
+    async def _sync_now_and_then(self) -> None:
         while True:
-            with trio.move_on_after(_SYNC_S):
-                await self._sync_wanted.wait()
-            self._sync_wanted = trio.Event()
+            await trio.sleep(_SYNC_S)
             if not self.is_durable:
-                # A sync that was begun must end before the WAL is closed: no cancellation in between.
-                await trio.to_thread.run_sync(self._wal.sync)
-                self._syncs += 1
-            # Always: a flush or a new file of the log may have synced for those who wait.
-            synced, self._synced = self._synced, trio.Event()
-            synced.set()
+                self._sync_soon()
 
     async def _flush_loop(self) -> None:
         while True:
@@ -185,6 +234,7 @@ class Consensus:
             return
         await trio.to_thread.run_sync(self._write_flush)
         self._store.end_flush()
+        self._tell_durable()
         durable = self._store.durable_index
         await trio.to_thread.run_sync(self._wal.forget_before, self._positions.needed_from(durable))
         self._node.compact(durable)

@@ -87,6 +87,10 @@ class Metadata:
             raise NamespaceRefusal(outcome.number, type(operation).__name__)
         return outcome
 
+    def when_durable(self, done: Callable[[], None]) -> None:
+        """Call `done` once everything applied so far would survive a power cut."""
+        self._consensus.when_durable(done)
+
     async def barrier(self) -> None:
         """Return once everything applied so far would survive a power cut."""
         await self._consensus.barrier()

@@ -27,7 +27,6 @@ _FRESH_S = 0.1
 class Room:
     """Bytes of file data at the volume's protection, and what metadata has."""
 
-    total: int
     available: int
     metadata_free: int
 
@@ -41,7 +40,7 @@ class SpaceKeeper:
         self._bricks = bricks
         self._protection = protection
         self._metadata_space = metadata_space
-        self._room = Room(0, 0, 0)
+        self._room = Room(0, 0)
         self._measured = float("-inf")
         self._being_stored = 0
         self._stored_since = 0  # the figures were measured
@@ -92,4 +91,4 @@ class SpaceKeeper:
                 space = attrs.evolve(space, free=max(0, space.free - METADATA_RESERVE_BYTES))
             spaces.append(space)
         figures: Capacity = capacity(spaces, self._protection)
-        return Room(figures.total, figures.free, metadata.free)
+        return Room(figures.free, metadata.free)

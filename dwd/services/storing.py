@@ -1,14 +1,15 @@
 """Store bytes of files: into a segment on the bricks, or inline in the log; then name them by a command."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
 
-from dwd.model.errors import BrickFault, NamespaceRefusal
+from dwd.model.errors import BrickFault
 from dwd.model.ids import SessionId
 from dwd.model.segment import Segment
 from dwd.namespace.commands import StoreData
-from dwd.namespace.outcomes import Done, Outcome, Refused
+from dwd.namespace.outcomes import Outcome
 from dwd.services.metadata import Metadata
 from dwd.services.segments import Segments
 from dwd.services.space import SpaceKeeper
@@ -26,29 +27,36 @@ class FileWriter:
         self._segments = segments
         self._space = space
 
-    async def store(self, session: SessionId, request: Store, payload: bytearray, length: int) -> Done:
-        """Store a request's bytes; `payload` has room for padding behind its `length` bytes.
+    async def store(self, session: SessionId, request: Store, payload: bytearray, length: int) -> Outcome:
+        """Store a request's payload, which has room for padding behind its `length` bytes.
 
-        When this returns they survive a crash of the daemon, and with `durable` a power cut.
+        When this returns it survives a crash of the daemon.
 
         Raises:
             BadRequest: see check_store().
             NoSpace, BrickFault: nothing changed.
-            NamespaceRefusal: the session is closed, or EFBIG.
         """
         check_store(request, length)
         outcome = self._metadata.recalled(session, request.request)
-        if outcome is None and length:
-            with self._space.room_for(length):
-                outcome = await self._store_segment(session, request, payload, length)
-        elif outcome is None:
-            self._space.check_metadata()
-            outcome = await self._commit(session, request, None)
-        if isinstance(outcome, Refused):
-            raise NamespaceRefusal(outcome.number, "the session is closed")
-        if request.durable and not self._metadata.is_durable:
-            await self._metadata.barrier()
-        return outcome
+        if outcome is not None:
+            return outcome
+        with self._space.room_for(length):
+            return await self._store_segment(session, request, payload, length)
+
+    def store_inline(self, session: SessionId, request: Store, done: Callable[[Outcome], None]) -> None:
+        """Store a request that has no payload; `done` is called with its outcome, at the next pump() or later.
+
+        Raises:
+            BadRequest: see check_store().
+            NoSpace: nothing changed.
+        """
+        check_store(request, 0)
+        outcome = self._metadata.recalled(session, request.request)
+        if outcome is not None:
+            done(outcome)
+            return
+        self._space.check_metadata()
+        self._submit(session, request, None, done)
 
     async def _store_segment(self, session: SessionId, request: Store, payload: bytearray, length: int) -> Outcome:
         segment = await self._segments.write(self._metadata.new_segment_id(), payload, length)
@@ -64,7 +72,7 @@ class FileWriter:
                 await self._segments.remove(segment)
         self._segments.in_flight.discard(segment.id)
 
-    async def _commit(self, session: SessionId, request: Store, segment: Segment | None) -> Outcome:
+    async def _commit(self, session: SessionId, request: Store, segment: Segment) -> Outcome:
         finished = trio.Event()
         outcomes: list[Outcome] = []
 
@@ -72,6 +80,15 @@ class FileWriter:
             outcomes.append(outcome)
             finished.set()
 
+        self._submit(session, request, segment, done)
+        self._metadata.pump()
+        if not outcomes:
+            await finished.wait()
+        return outcomes[0]
+
+    def _submit(
+        self, session: SessionId, request: Store, segment: Segment | None, done: Callable[[Outcome], None]
+    ) -> None:
         self._metadata.submit(
             StoreData(segment, request.files),
             done,
@@ -79,7 +96,3 @@ class FileWriter:
             request=request.request,
             answered=request.answered,
         )
-        self._metadata.pump()
-        if not outcomes:
-            await finished.wait()
-        return outcomes[0]

@@ -10,7 +10,8 @@ from dwd.model.limits import DIRECTORY_PAGE_ENTRIES_MAX
 from dwd.wire.messages import Barrier, Entries, ReadDirectory
 from dwfs.cache.pages import DOT_COOKIE, DOT_DOT_COOKIE, DirectoryPage
 from dwfs.cache.references import References
-from dwfs.client import Client, expect
+from dwfs.answers import expect
+from dwfs.client import Client
 from dwfs.engine.inodes import Inodes
 from dwfs.handles import DirectoryHandle, Handles
 

@@ -31,7 +31,8 @@ from dwd.model.limits import INLINE_BYTES_MAX, SEGMENT_BYTES_MAX
 from dwd.model.units import MIB
 from dwd.wire.messages import Barrier, Space, VolumeSpace
 from dwfs.cache.dirty import BYTES_MAX, Dirty, DirtyFile, Flight, shipment
-from dwfs.client import Client, expect
+from dwfs.answers import expect
+from dwfs.client import Client
 from dwfs.engine.inodes import Inodes
 from dwfs.handles import Handles
 

@@ -12,7 +12,8 @@ from dwd.wire.messages import Found, GetInode
 from dwfs.cache.coherence import Coherence
 from dwfs.cache.dirty import Dirty, DirtyFile
 from dwfs.cache.inodes import InodeCache
-from dwfs.client import Client, expect
+from dwfs.answers import expect
+from dwfs.client import Client
 
 
 class Inodes:

@@ -22,7 +22,8 @@ from dwd.wire.messages import Barrier, Found, GetXattr, ListXattrs, Lookup, Name
 from dwfs.cache.dirty import Dirty
 from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
-from dwfs.client import Client, NamespaceOperation, expect
+from dwfs.answers import expect
+from dwfs.client import Client, NamespaceOperation
 from dwfs.config import MountOptions
 from dwfs.engine.directories import Directories
 from dwfs.engine.files import Files

@@ -6,7 +6,7 @@ import pyfuse3
 import pytest
 
 from dwd.model.errors import BadRequest, DwError, NamespaceRefusal, NoSpace, Unreachable
-from dwfs.client import DaemonFault
+from dwfs.answers import DaemonFault
 from dwfs.errno_map import answering, errno_of
 
 
