@@ -268,7 +268,7 @@ def _connect(
     metadata: Metadata,
     store: SqliteStore,
 ) -> Node:
-    space = SpaceKeeper(segments.bricks, identity.protection, folder.space)
+    space = SpaceKeeper(segments.bricks, identity.protection, folder.space, lambda: consensus.pending_bytes)
     orphans = Orphanage(metadata)
     mounts = Mounts(identity.volume, metadata, orphans, space)
     mounts.load()

@@ -1,7 +1,8 @@
 """One mount, put together: the client, the engine, pyfuse3, and one nursery that owns every task.
 
-Ends in order, whether the kernel unmounts, a signal comes, or a bug: no more requests, everything
-dirty sent and made durable, the session closed, the mount point free.
+Ends in order, whether the kernel unmounts or a signal comes: no more requests, everything dirty sent
+and made durable, the session closed, the mount point free. A bug ends the process as it stands, and leaves
+the mount point dead (ENOTCONN): programs that go on must not find the folder beneath instead.
 """
 
 import logging
@@ -16,8 +17,10 @@ import pyfuse3
 import trio
 
 from dwd.model.errors import DwError, Fault
-from dwd.model.ids import InodeNumber, SessionId
+from dwd.model.ids import SessionId
+from dwd.model.limits import LABEL_CHARACTERS_MAX
 from dwd.wire.messages import Barrier, Goodbye
+from dwd.wire.shown import shown_name
 from dwfs import polling
 from dwfs.cache.coherence import Coherence
 from dwfs.cache.dirty import Dirty
@@ -25,6 +28,7 @@ from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
 from dwfs.client import Client
 from dwfs.config import SOCKET_NAME, MountOptions, VolumeOptions
+from dwfs.connecting import ClientOptions
 from dwfs.embedded import EmbeddedDaemon
 from dwfs.engine.directories import Directories
 from dwfs.engine.files import Files
@@ -34,6 +38,7 @@ from dwfs.engine.listener import Listener
 from dwfs.engine.namespace import Namespace
 from dwfs.engine.orphans import Orphans
 from dwfs.handles import Handles
+from dwfs.kernel import drop_pages
 from dwfs.mounts import device_of_mount
 from dwfs.operations import Operations
 from dwfs.watch import Watch
@@ -62,16 +67,15 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
     """Introduce the parts to each other."""
     coherence, references, names, handles, dirty = Coherence(), References(), NameCache(), Handles(), Dirty()
     watch = Watch()
-    listener = Listener(coherence, references, names, _invalidate)
-    client = Client(
-        volume.data / SOCKET_NAME,
+    listener = Listener(coherence, references, names, drop_pages)
+    client_options = ClientOptions(
+        path=volume.data / SOCKET_NAME,
         session=SessionId(os.urandom(_SESSION_BYTES)),
-        label=str(mountpoint),
+        label=shown_name(os.fsencode(mountpoint))[:LABEL_CHARACTERS_MAX],
         timeout=options.timeout,
-        observer=listener,
         start_daemon=EmbeddedDaemon(volume).start,
-        watch=watch,
     )
+    client = Client(client_options, listener, watch)
     inodes = Inodes(client, coherence, dirty)
     flusher = Flusher(client, dirty, inodes, handles, timeout=options.timeout)
     orphans = Orphans(client, references, dirty, inodes)
@@ -117,11 +121,9 @@ async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, re
         nursery.start_soon(engine.orphans.run)
         nursery.start_soon(engine.listener.run)
         _mount(mountpoint, volume, options, engine)
-        try:
-            await _serve(mountpoint, engine.operations, ready)
-            await _finish(engine)
-        finally:
-            pyfuse3.close(unmount=True)
+        await _serve(mountpoint, engine.operations, ready)
+        await _finish(engine)
+        pyfuse3.close(unmount=True)
         nursery.cancel_scope.cancel()
 
 
@@ -176,11 +178,3 @@ async def _finish(engine: Engine) -> None:
             log.error("the last of the data may not be durable: %s", error)  # noqa: TRY400  a Fault needs no traceback
     if engine.dirty.unstored_bytes:
         log.error("%d bytes could not be sent to the daemon and are lost", engine.dirty.unstored_bytes)
-
-
-def _invalidate(number: InodeNumber) -> None:
-    """Drop the kernel's pages of a file; one that it does not know is no error. Blocks."""
-    try:
-        pyfuse3.invalidate_inode(pyfuse3.InodeT(number))
-    except OSError as error:
-        log.debug("inode %d was not invalidated: %s", number, error)

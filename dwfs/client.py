@@ -199,6 +199,8 @@ class Client:
                 nursery.start_soon(self._drain, line)
                 for call in self._calls.unanswered():
                     self._send(line, call)
+                for frame in connection.pushed:
+                    self._deliver(frame)
                 await self._receive(line)
                 self._lose(line)
                 nursery.cancel_scope.cancel()

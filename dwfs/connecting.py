@@ -55,6 +55,7 @@ class Connection:
     socket: socket.socket
     reader: FrameReader
     welcome: Welcome
+    pushed: tuple[Frame, ...]  # what came right behind it
 
 
 class Connector:
@@ -127,28 +128,34 @@ class Connector:
         try:
             with trio.fail_after(self._options.timeout):
                 await _send_all(made, encode_header(0, len(body), 0) + body)
-                welcome = await self._first_answer(made, reader)
+                first, *pushed = await _first_frames(made, reader)
         except (OSError, trio.TooSlowError) as error:
             raise Unreachable(f"the daemon at {self._path} does not answer Hello") from error
+        welcome = self._welcome(first)
         if self._volume is not None and welcome.volume != self._volume:
             raise VolumeMismatch(f"the daemon at {self._path} now serves another volume; unmount, and mount again")
         self._volume = welcome.volume
-        return Connection(made, reader, welcome)
+        return Connection(made, reader, welcome, tuple(pushed))
 
-    async def _first_answer(self, made: socket.socket, reader: FrameReader) -> Welcome:
-        frames: list[Frame] = []
-        while not frames:
-            await trio.lowlevel.wait_readable(made)
-            count = made.recv_into(reader.space())
-            if not count:
-                raise Unreachable(f"the daemon at {self._path} closed the connection at Hello")
-            frames = reader.received(count)
-        answer = decode_answer(frames[0].body)
+    def _welcome(self, frame: Frame) -> Welcome:
+        answer = decode_answer(frame.body)
         if isinstance(answer, Failed):
             raise failure_of(answer)
-        if not isinstance(answer, Welcome) or len(frames) > 1:
+        if not isinstance(answer, Welcome):
             raise BadRequest(f"the daemon at {self._path} did not answer Hello with Welcome")
         return answer
+
+
+async def _first_frames(made: socket.socket, reader: FrameReader) -> list[Frame]:
+    """One frame at least."""
+    frames: list[Frame] = []
+    while not frames:
+        await trio.lowlevel.wait_readable(made)
+        count = made.recv_into(reader.space())
+        if not count:
+            raise ConnectionResetError
+        frames = reader.received(count)
+    return frames
 
 
 async def _send_all(made: socket.socket, data: bytes) -> None:

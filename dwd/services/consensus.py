@@ -183,6 +183,11 @@ class Consensus:
             self._sync_soon()
 
     @property
+    def pending_bytes(self) -> int:
+        """What is in the log and not yet in the state store's file."""
+        return self._store.pending_bytes
+
+    @property
     def is_behind(self) -> bool:
         """Whether more is waiting to be flushed than memory should hold."""
         store = self._store

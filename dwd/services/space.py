@@ -20,6 +20,7 @@ from dwd.ports import Brick, BrickSpace
 # not grow any more, or nothing could be deleted.
 METADATA_RESERVE_BYTES = 48 * MIB
 _METADATA_FLOOR_BYTES = 20 * MIB  # below this nothing new is named; removing goes on
+_FLUSH_COST = 3  # times what is pending: in the log, in the store's own log, and in the store
 _FRESH_S = 0.1
 
 
@@ -35,11 +36,16 @@ class SpaceKeeper:
     """Watches the devices of bricks and metadata."""
 
     def __init__(
-        self, bricks: Mapping[BrickId, Brick], protection: Protection, metadata_space: Callable[[], BrickSpace]
+        self,
+        bricks: Mapping[BrickId, Brick],
+        protection: Protection,
+        metadata_space: Callable[[], BrickSpace],
+        pending_bytes: Callable[[], int],
     ) -> None:
         self._bricks = bricks
         self._protection = protection
         self._metadata_space = metadata_space
+        self._pending_bytes = pending_bytes
         self._room = Room(0, 0)
         self._measured = float("-inf")
         self._being_stored = 0
@@ -75,9 +81,9 @@ class SpaceKeeper:
 
     def check_metadata(self) -> None:
         """May something new be named? Raises NoSpace."""
-        room = self.room()
-        if room.metadata_free < _METADATA_FLOOR_BYTES:
-            raise NoSpace(f"the device of the data folder has {room.metadata_free} bytes left; free some there")
+        free = self.room().metadata_free
+        if free < _METADATA_FLOOR_BYTES + _FLUSH_COST * self._pending_bytes():
+            raise NoSpace(f"the device of the data folder has {free} bytes left, which removing needs; free some there")
 
     def _measure(self) -> Room:
         metadata = self._metadata_space()

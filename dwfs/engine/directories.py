@@ -8,9 +8,9 @@ from dwd.model.ids import ROOT, InodeNumber
 from dwd.model.inode import Inode
 from dwd.model.limits import DIRECTORY_PAGE_ENTRIES_MAX
 from dwd.wire.messages import Barrier, Entries, ReadDirectory
+from dwfs.answers import expect
 from dwfs.cache.pages import DOT_COOKIE, DOT_DOT_COOKIE, DirectoryPage
 from dwfs.cache.references import References
-from dwfs.answers import expect
 from dwfs.client import Client
 from dwfs.engine.inodes import Inodes
 from dwfs.handles import DirectoryHandle, Handles

@@ -30,8 +30,8 @@ from dwd.model.inode import Inode
 from dwd.model.limits import INLINE_BYTES_MAX, SEGMENT_BYTES_MAX
 from dwd.model.units import MIB
 from dwd.wire.messages import Barrier, Space, VolumeSpace
-from dwfs.cache.dirty import BYTES_MAX, Dirty, DirtyFile, Flight, shipment
 from dwfs.answers import expect
+from dwfs.cache.dirty import BYTES_MAX, Dirty, DirtyFile, Flight, shipment
 from dwfs.client import Client
 from dwfs.engine.inodes import Inodes
 from dwfs.handles import Handles

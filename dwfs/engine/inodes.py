@@ -9,10 +9,10 @@ from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import InodeNumber
 from dwd.model.inode import Inode
 from dwd.wire.messages import Found, GetInode
+from dwfs.answers import expect
 from dwfs.cache.coherence import Coherence
 from dwfs.cache.dirty import Dirty, DirtyFile
 from dwfs.cache.inodes import InodeCache
-from dwfs.answers import expect
 from dwfs.client import Client
 
 

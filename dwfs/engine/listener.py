@@ -6,7 +6,7 @@ the daemon hears that we are done.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 import trio
@@ -36,12 +36,12 @@ class Listener:
         coherence: Coherence,
         references: References,
         names: NameCache,
-        invalidate: Callable[[InodeNumber], None],
+        drop_pages: Callable[[InodeNumber], Awaitable[None]],
     ) -> None:
         self._coherence = coherence
         self._references = references
         self._names = names
-        self._invalidate = invalidate
+        self._drop_pages = drop_pages
         self._recalled = trio.Event()
         self._parts: tuple[Client, Inodes, Orphans, Flusher] | None = None
 
@@ -97,7 +97,7 @@ class Listener:
             await flusher.drain()
         await trio.sleep_until(self._coherence.expires())
         for number in self._references.open_numbers():
-            await trio.to_thread.run_sync(self._invalidate, number)
+            await self._drop_pages(number)
         try:
             await client.call(Recalled())
         except DwError as error:

@@ -19,10 +19,10 @@ from dwd.namespace.commands import (
 )
 from dwd.namespace.outcomes import Done
 from dwd.wire.messages import Barrier, Found, GetXattr, ListXattrs, Lookup, Names, Space, Value, VolumeSpace
+from dwfs.answers import expect
 from dwfs.cache.dirty import Dirty
 from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
-from dwfs.answers import expect
 from dwfs.client import Client, NamespaceOperation
 from dwfs.config import MountOptions
 from dwfs.engine.directories import Directories

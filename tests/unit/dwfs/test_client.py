@@ -1,5 +1,6 @@
 """The client against a daemon of a few lines: real sockets, real frames, and every way to lose an answer."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,7 +16,9 @@ from dwd.model.ids import ROOT, Epoch, InodeNumber, SessionId, VolumeId
 from dwd.namespace.commands import FileData, RemoveDirectory
 from dwd.namespace.outcomes import Done
 from dwd.wire import messages as wire
-from dwfs.client import Client, DaemonFault
+from dwfs.answers import DaemonFault
+from dwfs.client import Client
+from dwfs.connecting import ClientOptions
 from dwfs.watch import Watch
 
 _SESSION = SessionId(b"s" * 16)
@@ -57,7 +60,9 @@ class Daemon:
 
     async def run(self, task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED) -> None:
         listening = trio.socket.socket(trio.socket.AF_UNIX)
-        await listening.bind(str(self.path))
+        folder = os.open(self.path.parent, os.O_PATH)  # the path may be longer than an address
+        await listening.bind(f"/proc/self/fd/{folder}/{self.path.name}")
+        os.close(folder)
         listening.listen()
         await trio.serve_listeners(self._serve, [trio.SocketListener(listening)], task_status=task_status)
 
@@ -108,14 +113,16 @@ class World:
 async def connected(path: Path, *, bound: float = 5.0) -> AsyncIterator[World]:
     """A client that has been welcomed."""
     serving, heard = Daemon(path), Heard()
-    client = Client(
-        path, session=_SESSION, label="/m", timeout=bound, observer=heard, start_daemon=_no_daemon, watch=Watch()
-    )
+    client = Client(_options(path, bound), heard, Watch())
     async with trio.open_nursery() as nursery:
         await nursery.start(serving.run)
         await nursery.start(client.run)
         yield World(client, serving, heard, nursery)
         nursery.cancel_scope.cancel()
+
+
+def _options(path: Path, bound: float = 5.0) -> ClientOptions:
+    return ClientOptions(path, _SESSION, "/m", bound, _no_daemon)
 
 
 def _refuse(code: str, request: wire.Request) -> wire.Reply:
@@ -241,6 +248,32 @@ async def test_pushes_reach_the_observer(tmp_path: Path) -> None:
         await _until(lambda: world.heard.pushes == [wire.Recall()])
 
 
+async def test_what_comes_right_behind_the_welcome_is_heard(tmp_path: Path) -> None:
+    """The daemon may say something unasked in the same breath."""
+    welcome = wire.encode_message(wire.Welcome(wire.PROTOCOL_VERSION, _VOLUME, Epoch(1), False, (), 1))
+    recall = wire.encode_message(wire.Recall())
+    frames = b"".join(encode_header(0, len(body), 0) + body for body in (welcome, recall))
+    listening = trio.socket.socket(trio.socket.AF_UNIX)
+    await listening.bind(str(tmp_path / "s"))
+    listening.listen()
+    heard = Heard()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(nursery.start, Client(_options(tmp_path / "s"), heard, Watch()).run)
+        stream = trio.SocketStream((await listening.accept())[0])
+        await stream.send_all(frames)
+        await _until(lambda: heard.pushes == [wire.Recall()])
+        nursery.cancel_scope.cancel()
+    assert heard.welcomes == 1
+
+
+async def test_a_socket_with_a_long_path_is_reached(tmp_path: Path) -> None:
+    """A unix socket's address has 107 bytes; a folder's path may have more."""
+    folder = tmp_path / ("d" * 100) / ("e" * 100)
+    folder.mkdir(parents=True)
+    async with connected(folder / "s") as world:
+        assert (await world.client.mutate(_operation(b"a"))).value == 1
+
+
 async def test_another_volume_is_not_taken_for_ours(tmp_path: Path) -> None:
     """Calls fail at once, and nothing is sent to it."""
     async with connected(tmp_path / "s") as world:
@@ -257,14 +290,6 @@ async def test_another_volume_is_not_taken_for_ours(tmp_path: Path) -> None:
 
 async def test_without_a_daemon_the_first_connection_fails(tmp_path: Path) -> None:
     """The reason is that of whoever tried to start one."""
-    client = Client(
-        tmp_path / "none",
-        session=_SESSION,
-        label="/m",
-        timeout=1.0,
-        observer=Heard(),
-        start_daemon=_no_daemon,
-        watch=Watch(),
-    )
+    client = Client(_options(tmp_path / "none"), Heard(), Watch())
     with pytest.RaisesGroup(pytest.RaisesExc(Unreachable, match="nothing to start"), flatten_subgroups=True):
         await client.run()
