@@ -1,24 +1,28 @@
 """The command line: `dwfs mount`, `dwfs umount`, `dwfs version`.
 
 Rules: a report goes to stdout, an error to stderr; with --json both are one object on stdout. Exit
-codes are stable: scripts compare them. An error says what happened, to what, why, and what to do.
+codes are stable (docs/OPERATIONS.md): scripts compare them. An error says what happened, to what, why, and
+what to do. Anything that is neither Refusal nor Fault is a bug: a trace, and 70.
 """
 
 import argparse
 import importlib.metadata
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Final, NoReturn
 
 import msgspec
 
 from dwd.model.errors import BadConfig, DwError
 from dwd.model.protection import parse_protection
+from dwd.wire.shown import shown_name
 from dwfs.background import MountFailed, is_fault, mount_in_background
 from dwfs.config import VolumeOptions, default_data, parse_options
-from dwfs.foreground import mount_in_foreground
+from dwfs.foreground import encodable, mount_in_foreground
 from dwfs.preflight import absolute, check_can_mount
 from dwfs.unmounting import unmount
 
@@ -26,6 +30,8 @@ OK: Final = 0
 USAGE: Final = 2
 REFUSED: Final = 3
 FAULT: Final = 4
+BUG: Final = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED: Final = 130  # as shells say SIGINT
 
 _EPILOG: Final = """\
 exit codes:
@@ -33,6 +39,7 @@ exit codes:
   2   the command line cannot be understood
   3   refused: as asked, it cannot be done; asking again gives the same answer
   4   failed: something else failed us, and the message says what; trying again may help
+  70  a bug of ours: a trace is on stderr
 """
 _OPTIONS: Final = """\
 options of -o: ro, noatime, relatime (the default), allow_other (the default for root), sync (every write and
@@ -80,12 +87,16 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    if argv is None:
+        sys.excepthook = _end_with_bug
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in words
     try:
         return _run(_parser().parse_args(words))
     except DwError as error:
         return _show_error(error, as_json=as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +144,7 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.command == "umount":
         mountpoint = absolute(parsed.mountpoint)
         unmount(mountpoint, lazy=parsed.lazy)
-        _show(_Unmounted(str(mountpoint)), "", as_json=parsed.json)
+        _show(_Unmounted(_shown(mountpoint)), "", as_json=parsed.json)
         return OK
     version = _program_version()
     _show(_Version(version), f"dwfs {version}", as_json=parsed.json)
@@ -143,12 +154,12 @@ def _run(parsed: argparse.Namespace) -> int:
 def _mount(parsed: argparse.Namespace) -> int:
     options = parse_options(_words(parsed.options), is_root=os.getuid() == 0)
     volume = _volume(parsed)
-    mountpoint = check_can_mount(absolute(parsed.mountpoint), volume)
+    mountpoint = check_can_mount(absolute(parsed.mountpoint), volume, options)
     if parsed.foreground:
         mount_in_foreground(mountpoint, volume, options, parsed.ready_fd)
         return OK
     pid = mount_in_background(mountpoint, volume.data, _arguments(parsed, volume, mountpoint))
-    _show(_Mounted(str(mountpoint), str(volume.data), pid), "", as_json=parsed.json)
+    _show(_Mounted(_shown(mountpoint), _shown(volume.data), pid), "", as_json=parsed.json)
     return OK
 
 
@@ -187,6 +198,10 @@ def _program_version() -> str:
         return "0+not-installed"  # run from its source folder
 
 
+def _shown(path: Path) -> str:
+    return shown_name(os.fsencode(path))
+
+
 def _show(report: msgspec.Struct, text: str, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(report).decode())
@@ -198,9 +213,19 @@ def _show_error(error: DwError, *, as_json: bool) -> int:
     code = error.reported if isinstance(error, MountFailed) else error.code
     fault = is_fault(error)
     if as_json:
-        print(msgspec.json.encode(_Failed(_Error(code, str(error), fault))).decode())
+        print(msgspec.json.encode(_Failed(_Error(code, encodable(str(error)), fault))).decode())
     else:
         print(f"dwfs: {error} [{code}]", file=sys.stderr)
     if isinstance(error, _Usage):
         return USAGE
     return FAULT if fault else REFUSED
+
+
+def _end_with_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show the trace and end now: a thread that waits for the kernel must not keep a mount process alive."""
+    traceback.print_exception(kind, error, trace)
+    if "--json" in sys.argv:
+        print(msgspec.json.encode(_Failed(_Error("bug", encodable(f"{kind.__name__}: {error}"), fault=True))).decode())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(BUG)

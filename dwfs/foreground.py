@@ -41,16 +41,23 @@ def mount_in_foreground(
         with hold_lock(mountpoint):
             _run(mountpoint, volume, options, ready)
     except DwError as error:
-        _tell(ready_fd, Started(os.getpid(), error.code, str(error), not isinstance(error, Refusal)))
+        _tell(ready_fd, Started(os.getpid(), error.code, encodable(str(error)), not isinstance(error, Refusal)))
         raise
 
 
+def encodable(text: str) -> str:
+    """Text that may name a path: bytes in it that are no UTF-8, escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, ready: Callable[[], None]) -> None:
-    """Trio wraps what tasks raise in groups; a Refusal or Fault is one error, said once."""
+    """Trio wraps what tasks raise in groups; a Refusal or Fault is one error, said once. What is left is a bug."""
     try:
         trio.run(app.run, mountpoint, volume, options, ready)
     except BaseExceptionGroup as group:
         errors, others = group.split(DwError)
+        if others is not None and others.split(KeyboardInterrupt)[1] is None:
+            raise KeyboardInterrupt from None
         if others is not None or errors is None:
             raise
         raise _first(errors) from None

@@ -32,8 +32,13 @@ class MountPoint:
 
 
 def list_mounts() -> list[MountPoint]:
-    """All mounts that this process sees; a later one lies over an earlier one."""
-    return [_parse(line) for line in _MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
+    """All mounts that this process sees; a later one lies over an earlier one.
+
+    The kernel escapes spaces and line ends; what else Python takes for one (U+2028, U+00A0) is part of a name.
+    """
+    return [
+        _parse(line) for line in _MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape").split("\n") if line
+    ]
 
 
 def find_mount(path: Path) -> MountPoint | None:
@@ -96,7 +101,7 @@ def _user_folder() -> Path:
 def _parse(line: str) -> MountPoint:
     """Fields up to " - ", then type, source and options."""
     before, _, after = line.partition(" - ")
-    fields, rest = before.split(), after.split()
+    fields, rest = before.split(" "), after.split(" ")
     return MountPoint(fields[2], Path(_unescaped(fields[4])), rest[0], _unescaped(rest[1]))
 
 

@@ -30,6 +30,9 @@ _PREFERRED_BYTES: Final = 512 * KIB  # st_blksize: what cp reads and writes at a
 _ALL_PERMISSIONS: Final = 0o777  # of a symbolic link
 _RENAME_FLAGS: Final = pyfuse3.RENAME_EXCHANGE | pyfuse3.RENAME_NOREPLACE
 
+_TIME_MIN: Final = -(1 << 63)
+_TIME_MAX: Final = (1 << 63) - 1
+
 
 class Operations(pyfuse3.Operations):
     """What the kernel asks, passed on."""
@@ -86,8 +89,8 @@ class Operations(pyfuse3.Operations):
             uid=attr.st_uid if fields.update_uid else None,
             gid=attr.st_gid if fields.update_gid else None,
             size=attr.st_size if fields.update_size else None,
-            atime=attr.st_atime_ns if fields.update_atime else None,
-            mtime=attr.st_mtime_ns if fields.update_mtime else None,
+            atime=_storable(attr.st_atime_ns) if fields.update_atime else None,
+            mtime=_storable(attr.st_mtime_ns) if fields.update_mtime else None,
             privileged=ctx.uid == 0,
         )
         return self._packed(await self._namespace.set_attributes(change))
@@ -307,6 +310,11 @@ class Operations(pyfuse3.Operations):
 
     def _file_info(self, fh: int) -> pyfuse3.FileInfo:
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(fh), keep_cache=self._files.keeps_cache())
+
+
+def _storable(time: int) -> int:
+    """The nearest time that a volume holds: from 1677 to 2262. Other file systems cut likewise."""
+    return max(_TIME_MIN, min(time, _TIME_MAX))
 
 
 def _node(

@@ -1,5 +1,6 @@
 """`dwfs umount`: take a mount away, and wait until its process has flushed everything and ended."""
 
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -60,5 +61,7 @@ def _fusermount(mountpoint: Path, *, lazy: bool) -> None:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         if "busy" in said.lower():
-            raise MountBusy(f"{mountpoint} is in use: `fuser -vm {mountpoint}` shows by whom; or add --lazy")
+            raise MountBusy(
+                f"{mountpoint} is in use: `fuser -vm {shlex.quote(str(mountpoint))}` shows by whom; or add --lazy"
+            )
         raise Fault(f"{mountpoint} was not unmounted: {said or f'fusermount3 ended with {done.returncode}'}")

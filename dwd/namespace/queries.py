@@ -76,12 +76,14 @@ def list_xattrs(state: State, number: InodeNumber) -> list[bytes]:
 
 def extents_within(state: State, number: InodeNumber, start: int, end: int) -> Iterator[tuple[int, Extent]]:
     """The extents that hold bytes of [start, end), each cut to it, in order; what lies between is a hole."""
-    before = state.extent_before(number, start)
-    if before is not None and before[0] + before[1].length > start and start < end:
-        offset, extent = before
+    first = state.extent_before(number, start + 1) if start < end else None
+    if first is not None and first[0] + first[1].length > start:
+        offset, extent = first
         skip = start - offset
         yield start, extent.part(skip, min(extent.length - skip, end - start))
-    for offset, extent in state.extents(number, start, end):
+        if offset + extent.length >= end:
+            return  # as most small reads do: one query, not two
+    for offset, extent in state.extents(number, start + 1, end):
         yield offset, extent.part(0, min(extent.length, end - offset)) if offset + extent.length > end else extent
 
 

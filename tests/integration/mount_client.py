@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import attrs
 
@@ -123,7 +123,7 @@ class MountClient:
         """Hang up, without a Goodbye."""
         self.socket.close()
 
-    def __enter__(self) -> "MountClient":
+    def __enter__(self) -> Self:
         self.hello()
         return self
 

@@ -166,24 +166,28 @@ def newer_page(path: Path, version_at: int) -> None:
 
 
 def newer_identity(data: Path) -> None:
+    """Raise the version of DATA/identity."""
     raw = bytearray((data / "identity").read_bytes())
     struct.pack_into("<I", raw, 8, 99)
     (data / "identity").write_bytes(raw)
 
 
 def newer_store(data: Path) -> None:
+    """Raise the user_version of the state store."""
     with (data / "store" / "namespace.db").open("r+b") as file:
         file.seek(60)
         file.write(struct.pack(">I", 99))
 
 
 def newer_superblock(data: Path) -> None:
+    """Raise the version of both copies on a brick."""
     for copy in _COPIES:
         newer_page(data / "bricks" / "3" / copy, 8)
 
 
 def newer_wal(data: Path) -> None:
-    path = sorted((data / "wal").glob("*.wal"))[0]
+    """Raise the version of the first log file, and seal its header again."""
+    path = min((data / "wal").glob("*.wal"))
     header = bytearray(path.read_bytes()[:56])
     struct.pack_into("<I", header, 8, 99)
     struct.pack_into("<Q", header, 48, xxhash.xxh3_64_intdigest(bytes(header[:48])))
@@ -201,7 +205,7 @@ def test_a_newer_format_is_not_touched(stopped: Daemon, change: object) -> None:
 
 def test_a_torn_tail_of_the_log_is_recovered(stopped: Daemon) -> None:
     """Garbage behind the last record, as a power cut leaves it."""
-    last = sorted((stopped.data / "wal").glob("*.wal"))[-1]
+    last = max((stopped.data / "wal").glob("*.wal"))
     raw = last.read_bytes()
     end = len(raw.rstrip(b"\0"))
     with last.open("r+b") as file:
@@ -212,7 +216,7 @@ def test_a_torn_tail_of_the_log_is_recovered(stopped: Daemon) -> None:
 
 def test_a_damaged_record_in_the_middle_of_the_log_is_refused_with_its_place(stopped: Daemon) -> None:
     """Never skipped, never cut off: the text names the file and the byte."""
-    last = sorted((stopped.data / "wal").glob("*.wal"))[-1]
+    last = max((stopped.data / "wal").glob("*.wal"))
     raw = last.read_bytes()
     records = [match.start() for match in re.finditer(rb"\xd7WALrec\n", raw)]
     record = records[len(records) // 2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dwd.wire.messages import Acknowledged, Barrier, Stored
+from dwd.wire.messages import Acknowledged, Barrier, Mutate, Stored
 from tests.integration.conftest import MakeDaemon
 from tests.integration.daemon import Daemon
 from tests.integration.mount_client import make_file
@@ -65,7 +65,7 @@ def test_the_disk_is_asked_before_the_answer_is_sent(make_daemon: MakeDaemon, tm
     client = daemon.client()
     number = client.make(b"f").number
     for durable in (
-        lambda: client.barrier(),
+        client.barrier,
         lambda: client.store_inline(number, 0, b"x", durable=True),
         lambda: client.store(number, 0, b"x" * 5000, durable=True),
     ):
@@ -87,7 +87,7 @@ def test_many_that_wait_share_one_sync(daemon: Daemon) -> None:
     """Group commit: a hundred barriers at once cost a few syncs."""
     client = daemon.client()
     before = daemon.statistics()["log.syncs"]
-    requests = []
+    requests: list[Mutate | Barrier] = []
     for i in range(100):
         requests += [client.mutation(make_file(b"%d" % i)), Barrier()]
     answers = [client.answer_to(c).reply for c in client.send_many(requests)]

@@ -1,10 +1,11 @@
 """What nobody needs goes: orphans, dead segments, half-dead segments, bytes in the log."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from dwd.model.ids import RequestNumber
+from dwd.model.ids import InodeNumber, RequestNumber
 from dwd.model.units import KIB, MIB
 from dwd.namespace.commands import FileData
 from dwd.wire.messages import Store
@@ -58,9 +59,9 @@ def test_overwritten_segments_are_removed(daemon: Daemon) -> None:
     daemon.assert_sound()
 
 
-def pack(client: MountClient, numbers: list[int], payload: bytes, size: int) -> None:
+def pack(client: MountClient, numbers: Sequence[InodeNumber], payload: bytes, size: int) -> None:
     """One segment with a piece for each file."""
-    files = tuple(FileData(n, ((0, size, i * size),)) for i, n in enumerate(numbers))  # type: ignore[arg-type]
+    files = tuple(FileData(n, ((0, size, i * size),)) for i, n in enumerate(numbers))
     client.call(Store(client.number(), RequestNumber(0), files, durable=False), payload)
 
 
@@ -70,12 +71,12 @@ def test_half_dead_segments_are_compacted(daemon: Daemon) -> None:
     draw = random.Random(3)
     client = daemon.client()
     size, count = 16 * KIB, 128
-    model: dict[int, bytes] = {}
+    model: dict[InodeNumber, bytes] = {}
     segments = []
     for s in range(4):
         numbers = [client.make(b"%d-%d" % (s, i)).number for i in range(count)]
         payload = draw.randbytes(size * count)
-        pack(client, list(numbers), payload, size)
+        pack(client, numbers, payload, size)
         model |= {n: payload[i * size : (i + 1) * size] for i, n in enumerate(numbers)}
         segments.append(numbers)
     for numbers in segments:
@@ -86,12 +87,12 @@ def test_half_dead_segments_are_compacted(daemon: Daemon) -> None:
     wait_until(lambda: daemon.statistics()["repacker.bytes_moved"] > 0, 15)
     wait_until(lambda: len(daemon.shards()) <= 6 * 6, 15)
     for number, data in model.items():
-        assert client.read_all(number) == data  # type: ignore[arg-type]
+        assert client.read_all(number) == data
     daemon.assert_sound()
     daemon.restart()
     client.reconnect()
     for number, data in model.items():
-        assert client.read_all(number) == data  # type: ignore[arg-type]
+        assert client.read_all(number) == data
     daemon.assert_sound()
 
 
@@ -99,21 +100,21 @@ def test_half_dead_segments_are_compacted(daemon: Daemon) -> None:
 def test_inline_bytes_are_moved_to_segments(daemon: Daemon) -> None:
     """Above the high mark the log's bytes go to the bricks, while they can be read and changed."""
     client = daemon.client()
-    model: dict[int, bytes] = {}
+    model: dict[InodeNumber, bytes] = {}
     for i in range(400):
         number = client.make(b"%d" % i).number
         model[number] = random.Random(i).randbytes(60_000)
         client.store_inline(number, 0, model[number])
     changed = next(iter(model))
     model[changed] = b"new" + model[changed][3:]
-    client.store_inline(changed, 0, b"new")  # type: ignore[arg-type]
+    client.store_inline(changed, 0, b"new")
     wait_until(lambda: daemon.statistics()["repacker.segments_written"] >= 2, 15)
     for number, data in model.items():
-        assert client.read_all(number) == data  # type: ignore[arg-type]
+        assert client.read_all(number) == data
     daemon.restart()
     client.reconnect()
     for number, data in model.items():
-        assert client.read_all(number) == data  # type: ignore[arg-type]
+        assert client.read_all(number) == data
     daemon.assert_sound()
 
 

@@ -4,10 +4,12 @@ import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from dwd.model.ids import InodeNumber
 from dwd.model.units import KIB, MIB
 from tests.integration.conftest import MakeDaemon
 from tests.integration.daemon import Daemon, dwd, wait_until
@@ -44,14 +46,26 @@ def fill(client: MountClient, name: bytes) -> int:
     stored = 0
     for size in (4 * MIB, 256 * KIB):
         data = os.urandom(size)
-        while True:
-            try:
-                client.store(number, stored, data)
-            except Refused as refusal:
-                assert refusal.number == errno.ENOSPC, refusal
-                break
+        while _fits(client, number, stored, data):
             stored += size
     return stored
+
+
+def _fits(client: MountClient, number: InodeNumber, offset: int, data: bytes) -> bool:
+    try:
+        client.store(number, offset, data)
+    except Refused as refusal:
+        if refusal.number != errno.ENOSPC:
+            raise
+        return False
+    return True
+
+
+def fill_disk(ballast: Path) -> None:
+    """Take all that is left."""
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(64 * KIB))
 
 
 def available(client: MountClient) -> int:
@@ -92,9 +106,7 @@ def test_pipelined_stores_do_not_overrun_the_reserve(make_daemon: MakeDaemon, sm
     data = os.urandom(4 * MIB)
     refused = 0
     for batch in range(8):
-        waiting = [
-            client.send(client.storing(number, (8 * batch + i) * 4 * MIB, data), data) for i in range(8)
-        ]
+        waiting = [client.send(client.storing(number, (8 * batch + i) * 4 * MIB, data), data) for i in range(8)]
         for correlation in waiting:
             refused += getattr(client.answer_to(correlation).reply, "number", 0) == errno.ENOSPC
     assert refused
@@ -109,12 +121,16 @@ def test_metadata_has_a_floor(make_daemon: MakeDaemon, tiny_disk: Path, tmp_path
     bricks = [word for i in range(3) for word in ("--brick", str(tmp_path / f"b{i}"))]
     daemon = make_daemon(*bricks, data=tiny_disk / "data").start()
     client = daemon.client()
-    made = []
-    with pytest.raises(Refused) as refusal:
+    made: list[bytes] = []
+
+    def fill_inline() -> None:
         for i in range(5000):
             number = client.make(b"%d" % i).number
             made.append(b"%d" % i)
             client.store_inline(number, 0, os.urandom(60_000))
+
+    with pytest.raises(Refused) as refusal:
+        fill_inline()
     assert refusal.value.number == errno.ENOSPC
     daemon.restart()
     client.reconnect()
@@ -129,13 +145,7 @@ def test_metadata_has_a_floor(make_daemon: MakeDaemon, tiny_disk: Path, tmp_path
 
 def test_a_data_folder_on_a_full_disk(tiny_disk: Path) -> None:
     """Making a volume there fails with a text that names the cause; with room it works."""
-    (tiny_disk / "ballast").write_bytes(bytes(39 * MIB))
-    with (tiny_disk / "more").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(64 * KIB))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    fill_disk(tiny_disk / "ballast")
     result = dwd("serve", "--json", "--data", tiny_disk / "data", "--bricks", "1", timeout_s=15)
     assert result.code in {3, 4}, result
     assert "No space" in result.out or "room" in result.out or "full" in result.out, result.out
@@ -155,12 +165,7 @@ def test_a_disk_that_others_fill_while_it_runs(make_daemon: MakeDaemon, tiny_dis
     client = daemon.client()
     made = [client.make(b"%d" % i) for i in range(20)]
     ballast = tiny_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(64 * KIB))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    fill_disk(ballast)
     answered = []
     try:
         for i in range(300):

@@ -69,6 +69,7 @@ def test_a_recalled_mount_that_hangs_up_holds_nobody_up(daemon: Daemon) -> None:
 
 
 def first_again(daemon: Daemon, first: MountClient) -> tuple[MountClient, int]:
+    """The first mount comes back: its new connection, and the Hello that it said there."""
     again = daemon.connect(first.session, first.next_request)
     return again, again.send_hello()
 

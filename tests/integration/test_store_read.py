@@ -20,12 +20,13 @@ from dwd.model.units import KIB, MIB
 from dwd.namespace.commands import FileData
 from dwd.wire.messages import Read, Store, encode_message
 from tests.integration.daemon import Daemon, flip
-from tests.integration.mount_client import MountClient, Refused
+from tests.integration.mount_client import Refused
 
 SIZES = (1, 63, 64, 65, 4 * BLOCK_BYTES - 1, 4 * BLOCK_BYTES, 4 * BLOCK_BYTES + 1, MIB, SEGMENT_BYTES_MAX)
 
 
 def some_bytes(length: int, seed: int = 0) -> bytes:
+    """The same for the same arguments."""
     return random.Random(seed * 10_000_019 + length).randbytes(length)
 
 
@@ -189,7 +190,7 @@ def test_any_two_bricks_may_lose_their_shards(daemon: Daemon) -> None:
 
 
 def test_flipped_bits_are_found_at_reading(daemon: Daemon) -> None:
-    """In a body or in a header, of any two shards: the bytes are computed from the others, and fsck names the shards."""
+    """In a body or in a header, of any two shards: the bytes are computed from the others, and fsck names both."""
     client = daemon.client()
     data = some_bytes(MIB)
     number = client.make(b"f").number
@@ -228,11 +229,7 @@ def test_reads_are_answered_while_stores_are_slow(daemon: Daemon) -> None:
     data = some_bytes(SEGMENT_BYTES_MAX)
     stores = [client.send(client.storing(number, i * SEGMENT_BYTES_MAX, data), data) for i in range(4)]
     assert client.lookup(b"f") is not None
-    assert len(client_answers(client)) < len(stores)
+    assert len(client._answers) < len(stores)
     for correlation in stores:
         client.answer_to(correlation)
     assert client.read(number, 3 * SEGMENT_BYTES_MAX, 1000) == data[:1000]
-
-
-def client_answers(client: MountClient) -> list[int]:
-    return list(client._answers)

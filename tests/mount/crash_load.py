@@ -28,6 +28,7 @@ _MAGIC: Final = b"DWRECORD"
 _SIZES: Final = (100, 1000, 4096, 20_000, 70_000, 300_000)
 _FILES_MAX: Final = 40
 _RECORDS_MAX: Final = 24
+_PAGE: Final = 4096
 _SLOT: Final = struct.Struct("<QQQQ")  # requests begun, ended, promises of durability, errors
 _SLOTS_AT: Final = 64
 BOARD_BYTES: Final = 4096
@@ -72,6 +73,12 @@ def _version_of(raw: bytes, worker: int, file: int, place: int) -> int | None:
         return None
     version: int = _HEADER.unpack_from(raw)[4]
     return version if raw == record(worker, file, place, version, len(raw)) else None
+
+
+def _is_torn(raw: bytes, candidates: list[bytes], cut: int) -> bool:
+    """Whether it is of two versions, on either side of the page boundary where the kernel cuts a write in two."""
+    padded = raw.ljust(len(candidates[0]), b"\0")
+    return {padded[:cut]} <= {each[:cut] for each in candidates} and {padded[cut:]} <= {each[cut:] for each in candidates}
 
 
 # ---- the worker ----
@@ -227,6 +234,7 @@ class Verdict:
     promises: int = 0  # fsyncs that returned
     operations: int = 0
     lost_unsynced: int = 0  # records or names that nobody was promised
+    torn: int = 0  # unsynced records of which one of two requests arrived before the mount died
 
 
 @attrs.define(eq=False)
@@ -312,6 +320,12 @@ def _check_file(path: Path, worker: int, number: int, known: _Known, verdict: Ve
         version = _version_of(raw, worker, number, place)
         newest, safe = known.written.get(place, 0), known.safe.get(place, 0)
         verdict.records += 1
+        if version is None and not everything and newest:
+            candidates = [record(worker, number, place, each, known.size) for each in range(max(safe, 1), newest + 1)]
+            candidates += [bytes(known.size)] * (safe == 0)
+            if _is_torn(raw, candidates, -place * known.size % _PAGE):
+                verdict.torn += 1
+                continue
         if version is None or not (newest if everything else safe) <= version <= newest:
             verdict.problems.append(
                 f"{path.name} place {place} of {known.size}: found {version}, written {newest}, synced {safe}, "

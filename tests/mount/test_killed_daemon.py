@@ -127,9 +127,9 @@ def test_daemon_killed_at_random_moments(volume: Volume, load: Load) -> None:
     volume.assert_sound()
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(3))
 def test_daemon_and_mount_killed(number: int, volume: Volume, load: Load) -> None:
-    """Kill -9 of both at a busy moment: what was fsynced is there; the rest is there or lost whole, in order."""
+    """Kill -9 of both at a busy moment: what was fsynced is there; the rest is there or not, in order; nothing is garbage."""
     load.start(_SEED + 100 * number)
     chance = random.Random(number)
     time.sleep(chance.uniform(1, 2))

@@ -121,6 +121,7 @@ class Volume:
     daemons: list[int] = attrs.field(factory=list)  # every one seen, in order
     announced: list[str] = attrs.field(factory=list)
     options: tuple[str, ...] = ()
+    devices: list[Path] = attrs.field(factory=list)  # file systems mounted for it, which go at the end
     _checked: dict[Path, int] = attrs.field(factory=dict)
 
     @property
@@ -223,7 +224,7 @@ class Volume:
 
     def end(self) -> list[str]:
         """Unmount, stop the daemon, and say what would not go or had gone wrong."""
-        problems = list(self._ending())
+        problems = list(self._ending()) + self.complaints()
         pids = {mount.pid for mount in self.mounts} | set(self.daemons)
         for pid in sorted(pid for pid in pids if is_alive(pid) and pid in processes_naming(self.data)):
             problems.append(f"process {pid} was left over: {_command_line(pid)}")
@@ -231,10 +232,12 @@ class Volume:
         for pid in processes_naming(self.root):
             problems.append(f"an unknown process {pid} was left over: {_command_line(pid)}")
             os.kill(pid, signal.SIGKILL)
+        for device in self.devices:
+            run("umount", device)
         for path in mounts_below(self.root):
             problems.append(f"{path} was left mounted")
             _detach(path)
-        return problems + self.complaints()
+        return problems
 
     def _ending(self) -> Iterator[str]:
         for mount in reversed(self.mounts):

@@ -253,17 +253,21 @@ async def test_what_comes_right_behind_the_welcome_is_heard(tmp_path: Path) -> N
     welcome = wire.encode_message(wire.Welcome(wire.PROTOCOL_VERSION, _VOLUME, Epoch(1), False, (), 1))
     recall = wire.encode_message(wire.Recall())
     frames = b"".join(encode_header(0, len(body), 0) + body for body in (welcome, recall))
-    listening = trio.socket.socket(trio.socket.AF_UNIX)
-    await listening.bind(str(tmp_path / "s"))
-    listening.listen()
     heard = Heard()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(nursery.start, Client(_options(tmp_path / "s"), heard, Watch()).run)
-        stream = trio.SocketStream((await listening.accept())[0])
-        await stream.send_all(frames)
-        await _until(lambda: heard.pushes == [wire.Recall()])
-        nursery.cancel_scope.cancel()
+    with trio.socket.socket(trio.socket.AF_UNIX) as listening:
+        await listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        await _hear(tmp_path / "s", listening, frames, heard)
     assert heard.welcomes == 1
+
+
+async def _hear(path: Path, listening: trio.socket.SocketType, frames: bytes, heard: Heard) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(nursery.start, Client(_options(path), heard, Watch()).run)
+        async with trio.SocketStream((await listening.accept())[0]) as stream:
+            await stream.send_all(frames)
+            await _until(lambda: heard.pushes == [wire.Recall()])
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_socket_with_a_long_path_is_reached(tmp_path: Path) -> None:

@@ -70,12 +70,17 @@ async def test_a_barrier_returns_when_somebody_else_synced(consensus: Consensus,
     _submit(consensus, Command(2, OpenEpoch()))
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(consensus.barrier)
+            returned = trio.Event()
+
+            async def wait() -> None:
+                await consensus.barrier()
+                returned.set()
+
+            nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             wal.sync()
             nursery.start_soon(consensus.run)
-            while nursery.child_tasks and len(nursery.child_tasks) > 1:
-                await trio.sleep(0.01)
+            await returned.wait()
             nursery.cancel_scope.cancel()
     assert consensus.is_durable
 
