@@ -228,9 +228,18 @@ async def open_node(options: ServeOptions, *, existing: bool = False) -> AsyncIt
         bricks = open_bricks(folder, identity, degraded=options.degraded)
         for brick in bricks.values():
             stack.callback(brick.close)
-        node, wal, store = await _build(folder, identity, Segments(identity.volume, bricks, identity.protection))
+        # The log first: it is only looked at until all of it is known to be sound, and opening the store changes files.
+        if identity.made and not folder.wal_bytes():
+            raise CorruptWal(f"there is no log in {folder.wal}; restore it and the state store from one backup")
+        wal, payloads = open_wal(folder.wal, identity.volume)
         stack.callback(wal.close)
+        store = SqliteStore.open(folder.store, identity.volume)
         stack.callback(store.close)
+        recovery = Recovery(drop_to=store.applied_index)
+        for sequence, payload in payloads:
+            recovery.add(sequence, payload)
+        segments = Segments(identity.volume, bricks, identity.protection)
+        node = await _build(folder, identity, segments, store, wal, recovery)
         if not identity.made:
             folder.put_identity(msgspec.structs.replace(identity, made=True))
         yield node
@@ -238,15 +247,15 @@ async def open_node(options: ServeOptions, *, existing: bool = False) -> AsyncIt
             await node.consensus.flush()
 
 
-async def _build(folder: DataFolder, identity: VolumeIdentity, segments: Segments) -> tuple[Node, FileWal, SqliteStore]:
-    """Recover the log over the store, and connect the services."""
-    store = SqliteStore.open(folder.store, identity.volume)
-    if store.applied_index and not folder.wal_bytes():
-        raise CorruptWal(f"{folder.wal} has no log, but the state store has applied one; restore it from a backup")
-    wal, payloads = open_wal(folder.wal, identity.volume)
-    recovery = Recovery(drop_to=store.applied_index)
-    for sequence, payload in payloads:
-        recovery.add(sequence, payload)
+async def _build(
+    folder: DataFolder,
+    identity: VolumeIdentity,
+    segments: Segments,
+    store: SqliteStore,
+    wal: FileWal,
+    recovery: Recovery,
+) -> Node:
+    """Apply the log over the store, and connect the services."""
     group = Group(identity.node, Voters(frozenset({identity.node})))
     raft = RaftNode(group, recovery, store.applied_index, secrets.randbelow)
     state = State(store)
@@ -257,7 +266,7 @@ async def _build(folder: DataFolder, identity: VolumeIdentity, segments: Segment
         await metadata.perform(MakeVolume(secrets.randbits(_SEED_BITS), os.geteuid(), os.getegid(), _ROOT_MODE))
     await metadata.begin_epoch()
     await trio.to_thread.run_sync(wal.sync)  # an epoch must never be given out twice, not even by a power cut
-    return _connect(folder, identity, segments, consensus, metadata, store), wal, store
+    return _connect(folder, identity, segments, consensus, metadata, store)
 
 
 def _connect(

@@ -36,7 +36,8 @@ class MountOptions:
 
     def for_fuse(self, data: Path) -> set[str]:
         """What libfuse is told. The source that df and mount show is the data folder, unless named."""
-        name = (self.fsname or str(data)).replace("\\", "\\\\").replace(",", "\\,")
+        name = os.fsencode(self.fsname or data).decode("ascii", "backslashreplace")  # pyfuse3 takes nothing else
+        name = name.replace("\\", "\\\\").replace(",", "\\,")
         options = {f"fsname={name}", f"subtype={_SUBTYPE}", "default_permissions", *self.kernel}
         if self.allow_other:
             options.add("allow_other")

@@ -14,11 +14,12 @@ from typing import Final
 import trio
 
 import dwfs
-from dwd.model.errors import Fault
+from dwd.model.errors import Fault, Refusal
 from dwfs.config import VolumeOptions
 
 _START_S_MAX: Final = 60.0  # replaying a long log takes its time
 _SAID_BYTES_MAX: Final = 4096
+_REFUSED: Final = 3  # an exit code of dwd, see dwd --help
 
 
 class DaemonNotStarted(Fault):
@@ -26,9 +27,11 @@ class DaemonNotStarted(Fault):
 
     code = "daemon-not-started"
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+
+class DaemonRefused(Refusal):
+    """The local daemon declines to serve this folder as asked; the text has its own code."""
+
+    code = "daemon-refused"
 
 
 class EmbeddedDaemon:
@@ -42,7 +45,7 @@ class EmbeddedDaemon:
         """Start it, and return when it serves.
 
         Raises:
-            DaemonNotStarted: with what the daemon said.
+            DaemonNotStarted, DaemonRefused: with what the daemon said.
         """
         command = [sys.executable, "-m", "dwd", "serve", "--background", *self._arguments()]
         try:
@@ -51,11 +54,13 @@ class EmbeddedDaemon:
                     command, capture_stdout=True, capture_stderr=True, check=False, cwd="/", env=environment()
                 )
         except trio.TooSlowError:
-            raise DaemonNotStarted(f"dwd serve did not come up within {_START_S_MAX:.0f} s", 1) from None
+            raise DaemonNotStarted(f"dwd serve did not come up within {_START_S_MAX:.0f} s") from None
         except OSError as error:
-            raise DaemonNotStarted(f"dwd serve could not be run: {error.strerror}", 1) from error
+            raise DaemonNotStarted(f"dwd serve could not be run: {error.strerror}") from error
+        if done.returncode == _REFUSED:
+            raise DaemonRefused(_said(done))
         if done.returncode:
-            raise DaemonNotStarted(_said(done), done.returncode)
+            raise DaemonNotStarted(_said(done))
         self._restart = True
 
     def welcomed(self) -> None:

@@ -125,7 +125,7 @@ class Dirty:
         return min((since for since in times if since is not None), default=None)
 
     def write(self, number: InodeNumber, offset: int, data: bytes, *, now: float, mtime: int) -> None:
-        """Bytes were written; `now` is monotonic, `mtime` is the file's."""
+        """Bytes were written; `now` is trio's clock, whose zero is anywhere, `mtime` is the file's."""
         file = self._file(number)
         before, weight = file.waiting.bytes, file.waiting_weight
         file.waiting.write(offset, data)

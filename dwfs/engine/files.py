@@ -10,6 +10,8 @@ import stat
 import time
 from typing import Final
 
+import trio
+
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import InodeNumber
 from dwd.model.inode import Inode, without_privileges
@@ -100,7 +102,7 @@ class Files:
             await self._drop_privileges(inode)
         if not self._flusher.has_room(len(data)):
             await self._flusher.make_room(len(data))
-        self._dirty.write(handle.number, offset, data, now=time.monotonic(), mtime=time.time_ns())
+        self._dirty.write(handle.number, offset, data, now=trio.current_time(), mtime=time.time_ns())
         self._flusher.written()
         handle.atime_due = True
         if handle.durable:

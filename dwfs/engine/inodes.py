@@ -70,7 +70,7 @@ class Inodes:
 
 def _overlaid(inode: Inode, file: DirtyFile) -> Inode:
     size = max(inode.size, file.end)
-    mtime = inode.mtime if file.mtime is None else file.mtime  # as the daemon will have it, also when it was in the future
+    mtime = inode.mtime if file.mtime is None else file.mtime  # as the daemon will have it, even if it goes back
     return replace(
         inode,
         size=size,

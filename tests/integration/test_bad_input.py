@@ -169,6 +169,7 @@ def newer_identity(data: Path) -> None:
     """Raise the version of DATA/identity."""
     raw = bytearray((data / "identity").read_bytes())
     struct.pack_into("<I", raw, 8, 99)
+    struct.pack_into("<Q", raw, 16, xxhash.xxh3_64_intdigest(bytes(raw[:16] + raw[24:])))
     (data / "identity").write_bytes(raw)
 
 

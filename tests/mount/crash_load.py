@@ -19,7 +19,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -32,6 +32,7 @@ _PAGE: Final = 4096
 _SLOT: Final = struct.Struct("<QQQQ")  # requests begun, ended, promises of durability, errors
 _SLOTS_AT: Final = 64
 BOARD_BYTES: Final = 4096
+_Word: TypeAlias = str | int | bool | None
 
 
 class Board:
@@ -78,7 +79,9 @@ def _version_of(raw: bytes, worker: int, file: int, place: int) -> int | None:
 def _is_torn(raw: bytes, candidates: list[bytes], cut: int) -> bool:
     """Whether it is of two versions, on either side of the page boundary where the kernel cuts a write in two."""
     padded = raw.ljust(len(candidates[0]), b"\0")
-    return {padded[:cut]} <= {each[:cut] for each in candidates} and {padded[cut:]} <= {each[cut:] for each in candidates}
+    return {padded[:cut]} <= {each[:cut] for each in candidates} and {padded[cut:]} <= {
+        each[cut:] for each in candidates
+    }
 
 
 # ---- the worker ----
@@ -115,11 +118,11 @@ class Worker:
         while not self._board.stopped and not self._counters[3]:
             self._random.choice(choices)()
 
-    def _log(self, **words: Any) -> None:
+    def _log(self, **words: _Word) -> None:
         os.write(self._journal, json.dumps(words).encode() + b"\n")
 
     @contextlib.contextmanager
-    def _noted(self, *, promise: bool = False, **words: Any) -> Iterator[None]:
+    def _noted(self, *, promise: bool = False, **words: _Word) -> Iterator[None]:
         """Write down an operation before, and what it came to after."""
         self._log(**words)
         self._counters[0] += 1

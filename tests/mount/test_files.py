@@ -135,7 +135,7 @@ def test_o_direct(folder: Path) -> None:
 
 
 def test_mmap(folder: Path) -> None:
-    """What is written through a shared mapping is read by read(2) and other processes, and survives; a private one is private."""
+    """What is written through a shared mapping, read(2) and other processes read; a private one is private."""
     path = folder / "mapped"
     path.write_bytes(bytes(3 * MIB))
     with path.open("r+b") as file:
@@ -158,7 +158,7 @@ def test_locks(kind: str, folder: Path) -> None:
     """A lock by flock or fcntl keeps another process out until it is given back."""
     path = folder / "locked"
     path.touch()
-    argv = [sys.executable, "-c", _LOCK_PROGRAM, path, kind]
+    argv = [sys.executable, "-c", _LOCK_PROGRAM, str(path), kind]
     with path.open("r+b") as file:
         getattr(fcntl, kind)(file, fcntl.LOCK_EX)
         assert run(*argv, check=False).returncode == 11
@@ -179,10 +179,10 @@ def test_sparse_file_of_16_tib(folder: Path) -> None:
         assert os.pread(file.fileno(), 16, 9 * TIB) == b"\0\0\0\0\0middle\0\0\0\0\0"
         assert os.pread(file.fileno(), 4096, 5 * TIB) == bytes(4096)
         assert os.fstat(file.fileno()).st_blocks * 512 < MIB
-        for beyond in (lambda: os.pwrite(file.fileno(), b"x", 16 * TIB), lambda: file.truncate(16 * TIB + 1)):
-            with pytest.raises(OSError, match="File too large") as raised:
-                beyond()
-            assert raised.value.errno == errno.EFBIG
+        with pytest.raises(OSError, match="File too large"):
+            os.pwrite(file.fileno(), b"x", 16 * TIB)
+        with pytest.raises(OSError, match="File too large"):
+            file.truncate(16 * TIB + 1)
         file.truncate(9 * TIB + 8)
         assert os.pread(file.fileno(), 100, 9 * TIB) == b"\0\0\0\0\0mid"
         file.truncate(9 * TIB + 12)

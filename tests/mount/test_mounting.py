@@ -32,10 +32,10 @@ def _mounts(volume: Volume) -> dict[str, int]:
 def test_umount_flushes_everything(volume: Volume) -> None:
     """What was written and never fsynced is there after dwfs umount, and after a plain umount(8) as well."""
     content = {f"file{number}": os.urandom(number * 997) for number in range(200)} | {"large": os.urandom(40 * MIB)}
-    for unmount in (volume.unmount, lambda: _umount_8(volume)):
+    for unmount in (Volume.unmount, _umount_8):
         for name, text in content.items():
             (volume.path / name).write_bytes(text)
-        unmount()
+        unmount(volume)
         volume.stop_daemon()
         volume.mount()
         assert {path.name: path.read_bytes() for path in volume.path.iterdir()} == content

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,17 +76,17 @@ def test_eio_within_the_bound_and_the_same_mount_goes_on(outage: str, impatient:
         with _OUTAGES[outage](impatient):
             dirty.write(b"written while nobody listened")
             os.posix_fadvise(stored.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            actions = [
-                lambda: os.fsync(dirty.fileno()),
+            actions: list[Callable[[], object]] = [
+                partial(os.fsync, dirty.fileno()),
                 lambda: os.pread(stored.fileno(), 4096, MIB),
                 lambda: (path / "stored").rename(path / "moved"),
-                lambda: (path / "folder" / "unknown").stat(),
+                (path / "folder" / "unknown").stat,
                 lambda: os.listdir(path / "folder"),
                 lambda: os.statvfs(path),
             ]
             with ThreadPoolExecutor(len(actions)) as pool:
                 assert list(pool.map(_outcome, actions)) == [("EIO", True)] * len(actions)
-            assert _outcome(lambda: (path / "folder" / "new").mkdir()) == ("EIO", True)
+            assert _outcome((path / "folder" / "new").mkdir) == ("EIO", True)
         wait_until(lambda: _works(path), "it works again", 20)
         os.fsync(dirty.fileno())
         assert stored.read() == content

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ _SOMEBODY = 12345
 
 
 def _as_user(uid: int, script: str, folder: Path, groups: tuple[int, ...] = ()) -> Completed:
-    return run("sh", "-c", script, check=False, cwd=folder, user=uid, group=uid, extra_groups=groups)
+    return run("sh", "-c", script, check=False, cwd=folder, user=uid, groups=groups)
 
 
 @pytest.fixture
-def open_folder(folder: Path) -> Iterator[Path]:
+def open_folder(folder: Path) -> Path:
     """A folder where everybody may do everything."""
     folder.chmod(0o777)
-    yield folder
+    return folder
 
 
 def test_modes_hold_for_other_users(open_folder: Path) -> None:
@@ -74,7 +73,7 @@ def test_setgid_is_inherited(open_folder: Path) -> None:
 
 
 def test_privileges_are_cleared(open_folder: Path) -> None:
-    """Setuid and setgid go when somebody else writes, truncates, or the owner changes; chmod by a stranger drops setgid."""
+    """Setuid and setgid go when somebody else writes, truncates or chowns; a stranger to the group sets no setgid."""
     path = open_folder / "program"
     for change in ("echo x >>program", "truncate -s 1 program", "chown 65534 program"):
         path.write_bytes(b"content")

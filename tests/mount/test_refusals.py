@@ -219,7 +219,7 @@ def test_damaged_log(volume: Volume) -> None:
     dwfs("umount", killed.path)
     copy = volume.root / "copy"
     shutil.copytree(volume.data / "wal", copy)
-    log = sorted((volume.data / "wal").glob("*.wal"))[-1]
+    log = max((volume.data / "wal").glob("*.wal"))
     raw = bytearray(log.read_bytes())
     end = len(bytes(raw).rstrip(b"\0"))
     assert end > 10_000

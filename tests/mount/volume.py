@@ -33,12 +33,29 @@ _MNT_DETACH: Final = 2
 Completed = subprocess.CompletedProcess[str]
 
 
-def run(*argv: str | Path, check: bool = True, timeout: float = _COMMAND_S_MAX, **options: Any) -> Completed:
+def run(
+    *argv: object,
+    check: bool = True,
+    timeout: float = _COMMAND_S_MAX,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    user: int | None = None,
+    groups: tuple[int, ...] | None = None,
+) -> Completed:
     """Run a command; its output is text. A command that hangs or, with `check`, fails is a failure of the test."""
     words = [str(word) for word in argv]
-    options.setdefault("env", environment())
     done = subprocess.run(
-        words, check=False, capture_output=True, text=True, errors="surrogateescape", timeout=timeout, **options
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=timeout,
+        env=env or environment(),
+        cwd=cwd,
+        user=user,
+        group=user,
+        extra_groups=groups,
     )
     if check and done.returncode:
         raise AssertionError(f"{words} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
@@ -51,14 +68,14 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
-def dwfs(*argv: str | Path, check: bool = True, **options: Any) -> Completed:
+def dwfs(*argv: object, check: bool = True, env: dict[str, str] | None = None) -> Completed:
     """The command dwfs."""
-    return run(sys.executable, "-m", "dwfs", *argv, check=check, **options)
+    return run(sys.executable, "-m", "dwfs", *argv, check=check, env=env)
 
 
-def dwd(*argv: str | Path, check: bool = True, **options: Any) -> Completed:
+def dwd(*argv: object, check: bool = True, env: dict[str, str] | None = None) -> Completed:
     """The command dwd."""
-    return run(sys.executable, "-m", "dwd", *argv, check=check, **options)
+    return run(sys.executable, "-m", "dwd", *argv, check=check, env=env)
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = _PATIENCE_S) -> None:
@@ -77,6 +94,11 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in {"Z", "X"}
+
+
+def wait_until_ended(pid: int, seconds: float = _PATIENCE_S) -> None:
+    """Wait for the end of a process that is not our child."""
+    wait_until(lambda: not is_alive(pid), f"process {pid} has ended", seconds)
 
 
 def rss_bytes(pid: int) -> int:
@@ -148,7 +170,7 @@ class Volume:
         """Unmount as `dwfs umount` does it; that its process has ended belongs to it."""
         mount = self.mounts[at]
         dwfs("umount", *arguments, mount.path)
-        wait_until(lambda: not is_alive(mount.pid), f"the mount process {mount.pid} has ended", 5)
+        wait_until_ended(mount.pid, 5)
         self.mounts.remove(mount)
 
     def remount(self, *arguments: str) -> Path:
@@ -179,7 +201,7 @@ class Volume:
         """Kill -9; returns who it was."""
         pid = self.daemon()
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not is_alive(pid), f"process {pid} has died", 10)
+        wait_until_ended(pid, 10)
         return pid
 
     def wait_for_another_daemon(self, than: int, seconds: float = 30.0) -> int:
@@ -226,16 +248,17 @@ class Volume:
         """Unmount, stop the daemon, and say what would not go or had gone wrong."""
         problems = list(self._ending()) + self.complaints()
         pids = {mount.pid for mount in self.mounts} | set(self.daemons)
-        for pid in sorted(pid for pid in pids if is_alive(pid) and pid in processes_naming(self.data)):
-            problems.append(f"process {pid} was left over: {_command_line(pid)}")
+        ours = [pid for pid in processes_naming(self.data) if pid in pids]
+        problems += [f"process {pid} was left over: {_command_line(pid)}" for pid in ours]
+        for pid in ours:
             os.kill(pid, signal.SIGKILL)
-        for pid in processes_naming(self.root):
-            problems.append(f"an unknown process {pid} was left over: {_command_line(pid)}")
-            os.kill(pid, signal.SIGKILL)
+            wait_until_ended(pid, 10)
+        problems += [f"{pid} was left over: {_command_line(pid)}" for pid in processes_naming(self.root)]
         for device in self.devices:
             run("umount", device)
-        for path in mounts_below(self.root):
-            problems.append(f"{path} was left mounted")
+        left = mounts_below(self.root)
+        problems += [f"{path} was left mounted" for path in left]
+        for path in left:
             _detach(path)
         return problems
 
@@ -243,7 +266,7 @@ class Volume:
         for mount in reversed(self.mounts):
             try:
                 dwfs("umount", mount.path)
-                wait_until(lambda pid=mount.pid: not is_alive(pid), f"mount process {mount.pid} has ended", 5)
+                wait_until_ended(mount.pid, 5)
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 yield f"umount {mount.path}: {error}"
         if self.find_daemon() is not None:

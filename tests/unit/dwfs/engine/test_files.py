@@ -1,0 +1,162 @@
+"""Open files: a read sees every write, wherever its bytes are; errors and times go where they belong."""
+
+import errno
+import os
+import stat
+
+import pytest
+import trio
+
+from dwd.model.errors import NamespaceRefusal
+from dwd.model.limits import FILE_BYTES_MAX
+from dwd.model.units import NS_PER_S
+from dwd.namespace.commands import SetAttributes
+from dwd.wire.messages import Barrier, Read
+from dwfs import kernel
+from dwfs.config import MountOptions
+from dwfs.engine import files as engine_files
+from tests.unit.dwfs.engine.conftest import World
+
+_FUTURE = 4_000_000_000 * NS_PER_S
+
+
+async def test_a_read_sees_stored_flying_and_waiting_bytes(world: World) -> None:
+    """The newest win; holes are zeros; the end is where the last of them ends."""
+    _, fh = await world.open()
+    await world.files.write(fh, 0, b"a" * 10)
+    await world.files.fsync(fh)
+    world.client.open = trio.Event()
+    await world.files.write(fh, 5, b"b" * 10)
+    with trio.move_on_after(1.5):
+        await world.flusher.drain()
+    assert world.dirty.waiting_bytes == 0
+    await world.files.write(fh, 12, b"c" * 2)
+    await world.files.write(fh, 20, b"d")
+    assert await world.read(fh) == b"aaaaabbbbbbbccb\0\0\0\0\0d"
+    assert await world.read(fh, 21) == await world.read(fh, 1 << 60) == b""
+    world.client.open.set()
+    await world.flusher.drain()
+    assert await world.read(fh, 3, 4) == b"aabb"
+
+
+async def test_what_is_all_dirty_or_a_hole_asks_the_daemon_nothing(world: World) -> None:
+    """Not for bytes that it does not have."""
+    made, fh = await world.open()
+    await world.namespace.set_attributes(SetAttributes(made.number, size=1 << 40))
+    await world.files.write(fh, 100, b"content")
+    assert await world.read(fh, 98, 11) == b"\0\0content\0\0"
+    assert world.client.asked_for(Read) == 0
+
+
+async def test_truncating_takes_dirty_bytes_with_it(world: World) -> None:
+    """Down and up again there are zeros, as if they had been stored."""
+    made, fh = await world.open()
+    await world.files.write(fh, 0, b"content")
+    await world.namespace.set_attributes(SetAttributes(made.number, size=3))
+    await world.namespace.set_attributes(SetAttributes(made.number, size=6))
+    assert await world.read(fh) == b"con\0\0\0"
+    await world.flusher.drain()
+    assert world.stored(made.number) == b"con\0\0\0"
+
+
+async def test_open_with_truncation(world: World) -> None:
+    """The old bytes are gone for all; a second handle sees it too."""
+    made, first = await world.open()
+    await world.files.write(first, 0, b"content")
+    await world.files.fsync(first)
+    await world.files.open(made.number, os.O_TRUNC, privileged=False)
+    assert await world.read(first) == b""
+    assert world.stored(made.number) == b""
+
+
+async def test_a_write_beyond_the_largest_file_is_refused(world: World) -> None:
+    """EFBIG, and nothing of it is kept."""
+    _, fh = await world.open()
+    with pytest.raises(NamespaceRefusal) as raised:
+        await world.files.write(fh, FILE_BYTES_MAX - 1, b"xy")
+    assert raised.value.number == errno.EFBIG
+    assert world.dirty.unstored_bytes == 0
+
+
+async def test_appending_on_a_shared_volume_is_behind_the_newest_end(world: World) -> None:
+    """The kernel's idea of the size may be old there."""
+    made, fh = await world.open(flags=os.O_APPEND)
+    world.coherence.recall()
+    world.inodes.forget_all()
+    world.client.volume.write(made.number, 0, b"by another")
+    await world.files.write(fh, 0, b"; ours")
+    await world.files.fsync(fh)
+    assert world.stored(made.number) == b"by another; ours"
+
+
+async def test_closing_sends_only_on_a_shared_volume(world: World) -> None:
+    """Alone, the bytes may wait; else others must see them."""
+    made, fh = await world.open()
+    await world.files.write(fh, 0, b"content")
+    await world.files.flush(fh)
+    assert world.client.stores == []
+    world.coherence.recall()
+    await world.files.flush(fh)
+    assert world.stored(made.number) == b"content"
+
+
+async def test_a_write_makes_a_time_in_the_future_the_present(world: World) -> None:
+    """It is shown so at once, and stored so."""
+    made, fh = await world.open()
+    await world.namespace.set_attributes(SetAttributes(made.number, mtime=_FUTURE))
+    await world.files.write(fh, 0, b"content")
+    assert (await world.namespace.attributes(made.number)).mtime < _FUTURE
+    await world.files.fsync(fh)
+    assert world.client.volume.inode(made.number).mtime < _FUTURE
+
+
+async def test_times_that_are_set_win_over_late_ones(world: World) -> None:
+    """Cp -p and touch: what was written before does not change them when it is sent."""
+    made, fh = await world.open()
+    await world.files.write(fh, 0, b"content")
+    await world.namespace.set_attributes(SetAttributes(made.number, atime=7, mtime=8))
+    await world.flusher.drain()
+    stored = world.client.volume.inode(made.number)
+    assert (stored.atime, stored.mtime) == (7, 8)
+    assert world.stored(made.number) == b"content"
+
+
+async def test_writing_takes_setuid_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the daemon's inode, and from what the kernel keeps of it."""
+    told = []
+
+    async def drop_attributes(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        told.append(number)
+
+    assert engine_files.drop_attributes is kernel.drop_attributes
+    monkeypatch.setattr(engine_files, "drop_attributes", drop_attributes)
+    made, fh = await world.open()
+    await world.namespace.set_attributes(SetAttributes(made.number, mode=0o4755, privileged=True))
+    await world.files.write(fh, 0, b"content")
+    assert stat.S_IMODE(world.client.volume.inode(made.number).mode) == 0o755
+    assert told == [made.number]
+
+
+class TestSync:
+    """With -o sync, or O_SYNC."""
+
+    @pytest.fixture
+    def options(self) -> MountOptions:
+        return MountOptions(sync=True)
+
+    async def test_every_write_and_every_change_is_durable(self, world: World) -> None:
+        """When it returns."""
+        made, fh = await world.open()
+        assert world.client.asked_for(Barrier) == 1
+        await world.files.write(fh, 0, b"content")
+        assert [durable for _, _, durable in world.client.stores] == [True]
+        assert world.stored(made.number) == b"content"
+
+
+@pytest.mark.parametrize("flag", [os.O_SYNC, os.O_DSYNC])
+async def test_a_synchronous_handle_is_durable(flag: int, world: World) -> None:
+    """Whatever the mount says."""
+    _, fh = await world.open(flags=flag)
+    await world.files.write(fh, 0, b"content")
+    assert [durable for _, _, durable in world.client.stores] == [True]
