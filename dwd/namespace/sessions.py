@@ -43,6 +43,7 @@ def close_session(state: State, op: CloseSession) -> Done:
     rows = _kept(state, op.session, RequestNumber(0), _LAST)
     for key in (*rows, keys.session(op.session)):
         state.delete(key)
+    state.newest_requests.pop(op.session, None)
     return Done()
 
 
@@ -57,11 +58,32 @@ def _outcomes(state: State, session: SessionId, first: RequestNumber, end: Reque
     return [keys.outcome(session, RequestNumber(number)) for number in range(first, end)]
 
 
+def find_outcome(state: State, session: SessionId, request: RequestNumber) -> Outcome | None:
+    """What a request came to, if it was done before and is not forgotten.
+
+    Almost every request is newer than all that were kept, and then the store is not asked.
+    """
+    if request > _newest(state, session):
+        return None
+    kept = state.store.get(keys.outcome(session, request))
+    return None if kept is None else unpack_outcome(kept)
+
+
+def _newest(state: State, session: SessionId) -> RequestNumber:
+    """The greatest request of which an outcome is kept; 0 if there is none."""
+    known = state.newest_requests.get(session)
+    if known is None:
+        row = state.store.last(keys.outcome(session, RequestNumber(0)), keys.outcome(session, _LAST))
+        known = RequestNumber(0 if row is None else int.from_bytes(row[0][-8:], "big"))
+        state.newest_requests[session] = known
+    return known
+
+
 def recall(state: State, command: Command) -> Outcome | None:
     """What this request came to before, or None if it is new; a session that is closed or too far ahead is refused."""
-    kept = state.store.get(keys.outcome(command.session, command.request))
+    kept = find_outcome(state, command.session, command.request)
     if kept is not None:
-        return unpack_outcome(kept)
+        return kept
     record = find_session(state, command.session)
     if record is None or command.request < record.first_kept:
         return Refused(errno.ESTALE)
@@ -76,6 +98,7 @@ def remember(state: State, command: Command, outcome: Outcome) -> None:
     if record is None:
         return
     state.put_outcome(keys.outcome(command.session, command.request), pack_outcome(outcome))
+    state.newest_requests[command.session] = max(command.request, _newest(state, command.session))
     first = RequestNumber(min(command.answered, command.request - 1) + 1)
     if first - record.first_kept >= FORGET_LEAST:
         for key in _outcomes(state, command.session, record.first_kept, first):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from dwd.model.checks import invariant
 from dwd.model.errors import NamespaceRefusal
-from dwd.model.ids import InodeNumber, LogIndex, SegmentId
+from dwd.model.ids import InodeNumber, LogIndex, RequestNumber, SegmentId, SessionId
 from dwd.model.inode import Inode
 from dwd.model.segment import Extent, Placed, Segment
 from dwd.namespace import keys, records
@@ -26,6 +26,7 @@ class State:
         self.index = LogIndex(0)  # of the command in hand
         self.time = 0  # of the command in hand
         self.writes = 0  # rises with every change: a refusal must leave it alone
+        self.newest_requests: dict[SessionId, RequestNumber] = {}  # derived from table Q, as far as it was asked for
         raw = store.get(keys.VOLUME)
         self.volume = records.VOLUME.decode(raw) if raw is not None else VolumeRecord(*[0] * 8)  # type: ignore[arg-type]
 

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from dwd.model.checks import invariant
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import Epoch, InodeNumber, RequestNumber, SegmentId, SessionId, segment_id
-from dwd.namespace import keys
 from dwd.namespace.commands import Command, MakeNode, OpenEpoch, Operation
-from dwd.namespace.outcomes import Done, Outcome, Refused, unpack_outcome
+from dwd.namespace.outcomes import Done, Outcome, Refused
+from dwd.namespace.sessions import find_outcome
 from dwd.namespace.state import State
 from dwd.ports import WallClock
 from dwd.services.consensus import Consensus
@@ -97,8 +97,7 @@ class Metadata:
 
     def recalled(self, session: SessionId, request: RequestNumber) -> Outcome | None:
         """What a session's request came to, if it is a retry."""
-        raw = self.state.store.get(keys.outcome(session, request))
-        return None if raw is None else unpack_outcome(raw)
+        return find_outcome(self.state, session, request)
 
     @property
     def is_behind(self) -> bool:

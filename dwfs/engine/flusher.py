@@ -78,6 +78,7 @@ class Flusher:
         """Send what is due, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._times_sent = trio.current_time()
             task_status.started()
             while True:
                 self._send_due()

@@ -1,7 +1,7 @@
-"""The engine on a daemon in memory, its background tasks running, on a clock that jumps when nothing else is to do."""
+"""The engine on a daemon in memory, its background tasks running."""
 
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import attrs
 import pytest
@@ -28,6 +28,13 @@ from dwfs.handles import Handles
 from tests.unit.dwfs.engine.fake_client import GIB, FakeClient
 
 TIMEOUT_S = 5.0
+
+
+def _run(main: Callable[[], Awaitable[None]], *, clock: None, instruments: Sequence[trio.abc.Instrument]) -> None:
+    trio.run(main, clock=MockClock(autojump_threshold=0), instruments=instruments)
+
+
+JUMPING = pytest.mark.trio(run=_run)  # a clock that jumps when nothing else is to do
 
 
 @attrs.define
@@ -135,7 +142,7 @@ def options() -> MountOptions:
 
 
 @pytest.fixture
-async def world(options: MountOptions, autojump_clock: MockClock) -> AsyncIterator[World]:
+async def world(options: MountOptions) -> AsyncIterator[World]:
     """A mount that is alone on its volume."""
     async with trio.open_nursery() as nursery:
         made = _introduced(FakeClient(), options, nursery)

@@ -12,10 +12,10 @@ from dwd.model.limits import FILE_BYTES_MAX
 from dwd.model.units import NS_PER_S
 from dwd.namespace.commands import SetAttributes
 from dwd.wire.messages import Barrier, Read
-from dwfs import kernel
 from dwfs.config import MountOptions
-from dwfs.engine import files as engine_files
-from tests.unit.dwfs.engine.conftest import World
+from tests.unit.dwfs.engine.conftest import JUMPING, World
+
+pytestmark = JUMPING
 
 _FUTURE = 4_000_000_000 * NS_PER_S
 
@@ -129,8 +129,7 @@ async def test_writing_takes_setuid_away(world: World, monkeypatch: pytest.Monke
         await trio.lowlevel.checkpoint()
         told.append(number)
 
-    assert engine_files.drop_attributes is kernel.drop_attributes
-    monkeypatch.setattr(engine_files, "drop_attributes", drop_attributes)
+    monkeypatch.setattr("dwfs.engine.files.drop_attributes", drop_attributes)
     made, fh = await world.open()
     await world.namespace.set_attributes(SetAttributes(made.number, mode=0o4755, privileged=True))
     await world.files.write(fh, 0, b"content")

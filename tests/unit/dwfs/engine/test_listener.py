@@ -5,11 +5,13 @@ import trio
 from dwd.model.ids import ROOT
 from dwd.wire.messages import GetInode, Orphaned, Recall, Recalled, Release
 from dwfs.cache.coherence import CACHE_LIFETIME_S
-from tests.unit.dwfs.engine.conftest import World
+from tests.unit.dwfs.engine.conftest import JUMPING, World
+
+pytestmark = JUMPING
 
 
 async def test_a_recall_is_answered_when_nothing_is_cached_any_more(world: World) -> None:
-    """Dirty bytes are stored, the kernel's copies have run out, and the pages of open files are dropped; in that order."""
+    """Dirty bytes are stored, the kernel's copies run out, the pages of open files are dropped; in that order."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"content")
     world.coherence.lifetime(trio.current_time())

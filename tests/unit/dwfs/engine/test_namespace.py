@@ -8,7 +8,9 @@ from dwd.model.errors import NamespaceRefusal, Unreachable
 from dwd.model.ids import ROOT
 from dwd.namespace.commands import Rename, SetAttributes
 from dwd.wire.messages import GetInode, GetXattr, ListXattrs, Lookup
-from tests.unit.dwfs.engine.conftest import World
+from tests.unit.dwfs.engine.conftest import JUMPING, World
+
+pytestmark = JUMPING
 
 
 async def test_an_inode_is_asked_for_once_while_the_volume_is_ours(world: World) -> None:
@@ -26,7 +28,7 @@ async def test_an_inode_is_asked_for_once_while_the_volume_is_ours(world: World)
 
 async def test_dirty_bytes_are_part_of_the_attributes(world: World) -> None:
     """Size and blocks, before they are stored."""
-    made, fh = await world.open()
+    _, fh = await world.open()
     await world.files.write(fh, 10, b"content")
     shown = await world.namespace.lookup(ROOT, b"file")
     assert shown is not None

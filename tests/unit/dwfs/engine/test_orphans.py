@@ -5,7 +5,9 @@ import trio
 from dwd.model.errors import Unreachable
 from dwd.model.ids import ROOT
 from dwd.wire.messages import Release
-from tests.unit.dwfs.engine.conftest import World
+from tests.unit.dwfs.engine.conftest import JUMPING, World
+
+pytestmark = JUMPING
 
 
 async def test_an_open_file_outlives_its_name(world: World) -> None:
