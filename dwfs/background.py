@@ -3,6 +3,7 @@
 Returns when the kernel shows the mount and its root answers; else says what the mount process said.
 """
 
+import contextlib
 import os
 import select
 import subprocess
@@ -22,6 +23,7 @@ from dwfs.mounts import find_mount
 LOG_NAME: Final = "dwfs.log"
 _LOG_BYTES_MAX: Final = 8 * MIB  # a longer one is put aside at a start, over the one put aside before
 _START_S_MAX: Final = 90.0
+_END_S_MAX: Final = 5.0  # of a process that has said why it cannot mount
 _TAIL_BYTES: Final = 2048
 _PIPE_BYTES: Final = 65_536
 
@@ -52,6 +54,8 @@ def mount_in_background(mountpoint: Path, data: Path, arguments: list[str]) -> i
             os.close(sending)
         started = _wait(pipe, process, log, log_start)
     if started.error:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S_MAX)  # who tries again at once must not meet it
         raise MountFailed(started.error, started.code, fault=started.fault)
     _check_mounted(mountpoint, log)
     return started.pid

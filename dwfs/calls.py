@@ -33,6 +33,11 @@ class Call:
     payload: memoryview = attrs.field(factory=lambda: memoryview(b""))
     failure: DwError | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is an answer, or a failure in its place."""
+        return self.reply is not None or self.failure is not None
+
     def result(self) -> Reply:
         """The answer; raises the failure."""
         if self.failure is not None:
@@ -114,10 +119,11 @@ class Calls:
 
     def give_up(self, call: Call, failure: DwError) -> None:
         """Wake who waits, with a failure."""
-        if self.forget(call.correlation) is None or call.task is None:
+        if self.forget(call.correlation) is None:
             return
         call.failure = failure
-        trio.lowlevel.reschedule(call.task)
+        if call.task is not None:
+            trio.lowlevel.reschedule(call.task)
 
     def forget(self, correlation: int) -> Call | None:
         """Take a call out of the table."""

@@ -145,6 +145,19 @@ class Client:
         request = Store(self._calls.number(), self._calls.answered(), files, durable)
         return expect(await self.call(request, payload, patient=True), Stored)
 
+    def ask(self, request: Request) -> Call:
+        """Ask, and go on; answer_to() waits. It is no loss if nobody ever does."""
+        call = self._calls.add(request, (), patient=False)
+        if self._line is not None:
+            self._send(self._line, call)
+        return call
+
+    async def answer_to(self, call: Call) -> Reply:
+        """The answer to what was asked. Raises as call()."""
+        if not call.is_over and not self._answer_comes(call):
+            await self._calls.wait(call)
+        return call.result()
+
     async def _perform(self, request: Request, payload: Sequence[bytes | memoryview], *, patient: bool) -> Call:
         call = self._calls.add(request, payload, patient=patient)
         if self._line is not None:

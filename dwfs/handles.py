@@ -11,6 +11,7 @@ import attrs
 
 from dwd.model.ids import InodeNumber
 from dwfs.cache.pages import DirectoryPage
+from dwfs.calls import Call
 
 _DURABLE_FLAGS: Final = os.O_SYNC | os.O_DSYNC
 
@@ -28,10 +29,11 @@ class FileHandle:
 
 @attrs.define(eq=False)
 class DirectoryHandle:
-    """One open directory, and the page of it that was read last."""
+    """One open directory, the page of it that was read last, and the next, asked for already."""
 
     number: InodeNumber
     page: DirectoryPage | None = None
+    ahead: Call | None = None
 
 
 @attrs.define(eq=False)

@@ -19,7 +19,7 @@ from dwd.model.limits import NAME_BYTES_MAX
 from dwd.model.units import KIB
 from dwd.namespace.commands import MakeNode, Rename, SetAttributes
 from dwfs.cache.coherence import Coherence
-from dwfs.engine.directories import Directories, Listed
+from dwfs.engine.directories import Directories
 from dwfs.engine.files import Files
 from dwfs.engine.namespace import Namespace
 from dwfs.engine.orphans import Orphans
@@ -230,9 +230,10 @@ class Operations(pyfuse3.Operations):
     @answering
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Entries with their attributes, as many as fit."""
+        lifetime = self._coherence.lifetime(trio.current_time())
 
-        def take(entry: Listed) -> bool:
-            return pyfuse3.readdir_reply(token, entry.name, self._packed(entry.inode), entry.cookie)
+        def take(name: bytes, shown: Inode, cookie: int) -> bool:
+            return pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), _pack(shown, lifetime), cookie)
 
         await self._directories.feed(fh, start_id, take)
 
@@ -283,21 +284,7 @@ class Operations(pyfuse3.Operations):
         await self._namespace.remove_xattr(InodeNumber(inode), name)
 
     def _packed(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        entry = pyfuse3.EntryAttributes()
-        entry.st_ino = inode.number
-        entry.entry_timeout = entry.attr_timeout = self._coherence.lifetime(trio.current_time())
-        entry.st_mode = inode.mode
-        entry.st_nlink = inode.links
-        entry.st_uid = inode.uid
-        entry.st_gid = inode.gid
-        entry.st_rdev = inode.device
-        entry.st_size = inode.size
-        entry.st_blksize = _PREFERRED_BYTES
-        entry.st_blocks = inode.stat_blocks
-        entry.st_atime_ns = inode.atime
-        entry.st_mtime_ns = inode.mtime
-        entry.st_ctime_ns = inode.ctime
-        return entry
+        return _pack(inode, self._coherence.lifetime(trio.current_time()))
 
     def _absent(self) -> pyfuse3.EntryAttributes:
         lifetime = self._coherence.lifetime(trio.current_time())
@@ -310,6 +297,24 @@ class Operations(pyfuse3.Operations):
 
     def _file_info(self, fh: int) -> pyfuse3.FileInfo:
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(fh), keep_cache=self._files.keeps_cache())
+
+
+def _pack(inode: Inode, lifetime: float) -> pyfuse3.EntryAttributes:
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = inode.number
+    entry.entry_timeout = entry.attr_timeout = lifetime
+    entry.st_mode = inode.mode
+    entry.st_nlink = inode.links
+    entry.st_uid = inode.uid
+    entry.st_gid = inode.gid
+    entry.st_rdev = inode.device
+    entry.st_size = inode.size
+    entry.st_blksize = _PREFERRED_BYTES
+    entry.st_blocks = inode.stat_blocks
+    entry.st_atime_ns = inode.atime
+    entry.st_mtime_ns = inode.mtime
+    entry.st_ctime_ns = inode.ctime
+    return entry
 
 
 def _storable(time: int) -> int:

@@ -314,7 +314,7 @@ class MountConnection:
         limit = max(1, min(request.limit, DIRECTORY_PAGE_ENTRIES_MAX))
         state = self._services.metadata.state
         listed, complete = queries.list_directory(state, request.number, request.cookie, limit)
-        return wire.Entries(tuple(wire.Entry(e.name, e.cookie, e.inode) for e in listed), complete)
+        return wire.Entries(tuple(listed), complete)
 
     def _xattr(self, value: bytes | None) -> wire.Reply:
         return _failed(NamespaceRefusal(errno.ENODATA)) if value is None else wire.Value(value)

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from itertools import islice
 
-import attrs
+import msgspec
 
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import InodeNumber
@@ -24,9 +24,8 @@ def lookup(state: State, parent: InodeNumber, name: bytes) -> Inode | None:
     return None if entry is None else state.inode(entry.number)
 
 
-@attrs.frozen
-class Listed:
-    """One name of a directory; listing goes on behind `cookie`."""
+class Listed(msgspec.Struct, frozen=True, array_like=True):
+    """One name of a directory; listing goes on behind `cookie`. On the wire too."""
 
     name: bytes
     cookie: int

@@ -24,6 +24,7 @@ from dwd.namespace.commands import (
     Unlink,
 )
 from dwd.namespace.outcomes import Done
+from dwd.namespace.queries import Listed
 
 PROTOCOL_VERSION = 1
 
@@ -167,18 +168,10 @@ class Found(msgspec.Struct, frozen=True, array_like=True, tag=33):
     inode: Inode | None
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """One name of a directory; its cookie is where the listing goes on behind it."""
-
-    name: bytes
-    cookie: int
-    inode: Inode
-
-
 class Entries(msgspec.Struct, frozen=True, array_like=True, tag=34):
     """A page of a directory; `complete` when nothing follows."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Listed, ...]
     complete: bool
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from dwd.wire.messages import Entries, Entry
+from dwd.namespace.queries import Listed
+from dwd.wire.messages import Entries
 
 DOT_COOKIE = 1  # behind "."
 DOT_DOT_COOKIE = 2  # behind ".."; names have greater ones
@@ -22,7 +23,7 @@ class DirectoryPage:
         place = self._places.get(cookie)
         return place is not None and (place < len(self._entries) or self._complete)
 
-    def behind(self, cookie: int) -> Iterator[Entry]:
+    def behind(self, cookie: int) -> Iterator[Listed]:
         """The entries that follow a cookie and are still there."""
         for place in range(self._places[cookie], len(self._entries)):
             if self._entries[place].name not in self._removed:

@@ -5,11 +5,10 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.mount.volume import ROOT, Mount, Volume, run
+from tests.mount.volume import ROOT, Mount, Volume, run, wait_until_ended
 
 pytestmark = [pytest.mark.mount, pytest.mark.slow]
 
@@ -34,7 +33,7 @@ def test_run_twice_and_stop(volumes: Callable[[], Volume]) -> None:
     for line in _commands(first.stdout):
         run("sh", "-c", line, cwd=ROOT)
     assert volume.find_daemon() is None
-    assert not Path(f"/proc/{volume.pid}").exists()
+    wait_until_ended(volume.pid, 5)
     volume.mounts.clear()
     assert f"Mounted at {mountpoint}." in run(*command, timeout=600).stdout
     volume.mounts.append(Mount(mountpoint, volume.ask("status")["mounts"][0]["pid"]))

@@ -1,7 +1,6 @@
 """Two mounts of one volume: what one wrote and closed the other sees when it looks, in both directions."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,23 @@ MIB = 1 << 20
 Pair = tuple[Path, Path]
 
 
+@pytest.fixture(name="pair", scope="module")
+def mount_twice(shared: Volume) -> Pair:
+    """Both mounts; the first has had the volume alone, and holds unsent bytes when the second comes."""
+    (shared.path / "before").write_bytes(b"early" * 1000)
+    return shared.path, shared.mount(at="second")
+
+
 @pytest.fixture(name="both")
-def mount_twice(volume: Volume) -> list[Pair]:
-    """Each direction; the first mount has had the volume alone, and holds unsent bytes."""
-    (volume.path / "before").write_bytes(b"early" * 1000)
-    volume.mount(at="second")
-    first, second = (mount.path for mount in volume.mounts)
+def in_a_folder(pair: Pair, folder: Path) -> list[Pair]:
+    """Each direction, in an empty folder."""
+    first, second = (path / folder.name for path in pair)
     return [(first, second), (second, first)]
 
 
-def test_what_was_written_alone_is_seen_by_the_second(both: list[Pair]) -> None:
+def test_what_was_written_alone_is_seen_by_the_second(pair: Pair) -> None:
     """Bytes that the first mount had not sent when the second came are there."""
-    assert (both[0][1] / "before").read_bytes() == b"early" * 1000
+    assert (pair[1] / "before").read_bytes() == b"early" * 1000
 
 
 def test_create_write_close(both: list[Pair]) -> None:
@@ -102,7 +106,7 @@ def test_exclusive_creation(both: list[Pair]) -> None:
             assert not (here / f"x{number}").exists()
 
 
-def test_one_leaves_and_the_other_goes_on(volume: Volume, volumes: Callable[[], Volume]) -> None:
+def test_one_leaves_and_the_other_goes_on(volume: Volume) -> None:
     """When one unmounts, the other is alone again; over a kill of the daemon both go on."""
     second = volume.mount(at="second")
     (second / "file").write_bytes(b"from the second")

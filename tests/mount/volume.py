@@ -235,19 +235,22 @@ class Volume:
 
     def complaints(self) -> list[str]:
         """Lines of the logs that say that something is wrong, unless announced or told before."""
-        found = []
+        found: list[str] = []
         for path, text in self.logs().items():
             new = text[self._checked.get(path, 0) :]
             self._checked[path] = len(text)
-            for line in new.splitlines():
-                if _WRONG.search(line) and not any(re.search(pattern, line) for pattern in self.announced):
-                    found.append(f"{path.name}: {line}")
+            found += [f"{path.name}: {line}" for line in new.splitlines() if self._is_complaint(line)]
         return found
+
+    def _is_complaint(self, line: str) -> bool:
+        return bool(_WRONG.search(line)) and not any(re.search(pattern, line) for pattern in self.announced)
 
     def end(self) -> list[str]:
         """Unmount, stop the daemon, and say what would not go or had gone wrong."""
         problems = list(self._ending()) + self.complaints()
         pids = {mount.pid for mount in self.mounts} | set(self.daemons)
+        with contextlib.suppress(AssertionError):  # one that could not mount may still be on its way out
+            wait_until(lambda: not processes_naming(self.root), "all have ended", 5)
         ours = [pid for pid in processes_naming(self.data) if pid in pids]
         problems += [f"process {pid} was left over: {_command_line(pid)}" for pid in ours]
         for pid in ours:

@@ -14,6 +14,7 @@ from dwd.model.ids import Epoch, InodeNumber, LogIndex, RequestNumber, SessionId
 from dwd.model.inode import Inode
 from dwd.namespace.commands import FileData, Rename
 from dwd.namespace.outcomes import Done
+from dwd.namespace.queries import Listed
 from dwd.wire import messages as wire
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mount_messages_v1.txt"
@@ -39,7 +40,7 @@ ANSWERS: list[wire.Reply | wire.Push] = [
     wire.Welcome(1, VolumeId(b"v" * 16), Epoch(3), True, (NUMBER,), 1 << 40),
     wire.Found(INODE),
     wire.Found(None),
-    wire.Entries((wire.Entry(b"\xff", 4, INODE),), complete=True),
+    wire.Entries((Listed(b"\xff", 4, INODE),), complete=True),
     wire.Value(b"value"),
     wire.Names((b"user.a", b"user.b")),
     wire.Bytes(),

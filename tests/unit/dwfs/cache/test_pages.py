@@ -2,14 +2,15 @@
 
 from dwd.model.ids import InodeNumber, LogIndex
 from dwd.model.inode import Inode
-from dwd.wire.messages import Entries, Entry
+from dwd.namespace.queries import Listed
+from dwd.wire.messages import Entries
 from dwfs.cache.pages import DirectoryPage
 
 
 def entries(*cookies: int, complete: bool) -> Entries:
     """Entries whose names are their cookies."""
     inode = Inode(LogIndex(1), InodeNumber(9), 0o100644, 1, 0, 0, atime=0, mtime=0, ctime=0)
-    return Entries(tuple(Entry(str(cookie).encode(), cookie, inode) for cookie in cookies), complete)
+    return Entries(tuple(Listed(str(cookie).encode(), cookie, inode) for cookie in cookies), complete)
 
 
 def names(page: DirectoryPage, cookie: int) -> list[bytes]:

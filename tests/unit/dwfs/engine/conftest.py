@@ -1,12 +1,11 @@
-"""The engine on a daemon in memory, its background tasks running."""
+"""The engine on a daemon in memory, its background tasks running. Time jumps: the tests ask for autojump_clock."""
 
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
 
 from dwd.model.ids import ROOT, Epoch, InodeNumber, VolumeId
 from dwd.model.inode import Inode
@@ -28,13 +27,6 @@ from dwfs.handles import Handles
 from tests.unit.dwfs.engine.fake_client import GIB, FakeClient
 
 TIMEOUT_S = 5.0
-
-
-def _run(main: Callable[[], Awaitable[None]], *, clock: None, instruments: Sequence[trio.abc.Instrument]) -> None:
-    trio.run(main, clock=MockClock(autojump_threshold=0), instruments=instruments)
-
-
-JUMPING = pytest.mark.trio(run=_run)  # a clock that jumps when nothing else is to do
 
 
 @attrs.define

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.limits import FILE_BYTES_MAX
@@ -13,14 +14,12 @@ from dwd.model.units import NS_PER_S
 from dwd.namespace.commands import SetAttributes
 from dwd.wire.messages import Barrier, Read
 from dwfs.config import MountOptions
-from tests.unit.dwfs.engine.conftest import JUMPING, World
-
-pytestmark = JUMPING
+from tests.unit.dwfs.engine.conftest import World
 
 _FUTURE = 4_000_000_000 * NS_PER_S
 
 
-async def test_a_read_sees_stored_flying_and_waiting_bytes(world: World) -> None:
+async def test_a_read_sees_stored_flying_and_waiting_bytes(world: World, autojump_clock: MockClock) -> None:
     """The newest win; holes are zeros; the end is where the last of them ends."""
     _, fh = await world.open()
     await world.files.write(fh, 0, b"a" * 10)
@@ -39,7 +38,7 @@ async def test_a_read_sees_stored_flying_and_waiting_bytes(world: World) -> None
     assert await world.read(fh, 3, 4) == b"aabb"
 
 
-async def test_what_is_all_dirty_or_a_hole_asks_the_daemon_nothing(world: World) -> None:
+async def test_what_is_all_dirty_or_a_hole_asks_the_daemon_nothing(world: World, autojump_clock: MockClock) -> None:
     """Not for bytes that it does not have."""
     made, fh = await world.open()
     await world.namespace.set_attributes(SetAttributes(made.number, size=1 << 40))
@@ -48,7 +47,7 @@ async def test_what_is_all_dirty_or_a_hole_asks_the_daemon_nothing(world: World)
     assert world.client.asked_for(Read) == 0
 
 
-async def test_truncating_takes_dirty_bytes_with_it(world: World) -> None:
+async def test_truncating_takes_dirty_bytes_with_it(world: World, autojump_clock: MockClock) -> None:
     """Down and up again there are zeros, as if they had been stored."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"content")
@@ -59,7 +58,7 @@ async def test_truncating_takes_dirty_bytes_with_it(world: World) -> None:
     assert world.stored(made.number) == b"con\0\0\0"
 
 
-async def test_open_with_truncation(world: World) -> None:
+async def test_open_with_truncation(world: World, autojump_clock: MockClock) -> None:
     """The old bytes are gone for all; a second handle sees it too."""
     made, first = await world.open()
     await world.files.write(first, 0, b"content")
@@ -69,7 +68,7 @@ async def test_open_with_truncation(world: World) -> None:
     assert world.stored(made.number) == b""
 
 
-async def test_a_write_beyond_the_largest_file_is_refused(world: World) -> None:
+async def test_a_write_beyond_the_largest_file_is_refused(world: World, autojump_clock: MockClock) -> None:
     """EFBIG, and nothing of it is kept."""
     _, fh = await world.open()
     with pytest.raises(NamespaceRefusal) as raised:
@@ -78,7 +77,7 @@ async def test_a_write_beyond_the_largest_file_is_refused(world: World) -> None:
     assert world.dirty.unstored_bytes == 0
 
 
-async def test_appending_on_a_shared_volume_is_behind_the_newest_end(world: World) -> None:
+async def test_appending_on_a_shared_volume_is_behind_the_newest_end(world: World, autojump_clock: MockClock) -> None:
     """The kernel's idea of the size may be old there."""
     made, fh = await world.open(flags=os.O_APPEND)
     world.coherence.recall()
@@ -89,7 +88,7 @@ async def test_appending_on_a_shared_volume_is_behind_the_newest_end(world: Worl
     assert world.stored(made.number) == b"by another; ours"
 
 
-async def test_closing_sends_only_on_a_shared_volume(world: World) -> None:
+async def test_closing_sends_only_on_a_shared_volume(world: World, autojump_clock: MockClock) -> None:
     """Alone, the bytes may wait; else others must see them."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"content")
@@ -100,7 +99,7 @@ async def test_closing_sends_only_on_a_shared_volume(world: World) -> None:
     assert world.stored(made.number) == b"content"
 
 
-async def test_a_write_makes_a_time_in_the_future_the_present(world: World) -> None:
+async def test_a_write_makes_a_time_in_the_future_the_present(world: World, autojump_clock: MockClock) -> None:
     """It is shown so at once, and stored so."""
     made, fh = await world.open()
     await world.namespace.set_attributes(SetAttributes(made.number, mtime=_FUTURE))
@@ -110,7 +109,7 @@ async def test_a_write_makes_a_time_in_the_future_the_present(world: World) -> N
     assert world.client.volume.inode(made.number).mtime < _FUTURE
 
 
-async def test_times_that_are_set_win_over_late_ones(world: World) -> None:
+async def test_times_that_are_set_win_over_late_ones(world: World, autojump_clock: MockClock) -> None:
     """Cp -p and touch: what was written before does not change them when it is sent."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"content")
@@ -121,7 +120,9 @@ async def test_times_that_are_set_win_over_late_ones(world: World) -> None:
     assert world.stored(made.number) == b"content"
 
 
-async def test_writing_takes_setuid_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writing_takes_setuid_away(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the daemon's inode, and from what the kernel keeps of it."""
     told = []
 
@@ -144,7 +145,7 @@ class TestSync:
     def options(self) -> MountOptions:
         return MountOptions(sync=True)
 
-    async def test_every_write_and_every_change_is_durable(self, world: World) -> None:
+    async def test_every_write_and_every_change_is_durable(self, world: World, autojump_clock: MockClock) -> None:
         """When it returns."""
         made, fh = await world.open()
         assert world.client.asked_for(Barrier) == 1
@@ -154,7 +155,7 @@ class TestSync:
 
 
 @pytest.mark.parametrize("flag", [os.O_SYNC, os.O_DSYNC])
-async def test_a_synchronous_handle_is_durable(flag: int, world: World) -> None:
+async def test_a_synchronous_handle_is_durable(flag: int, world: World, autojump_clock: MockClock) -> None:
     """Whatever the mount says."""
     _, fh = await world.open(flags=flag)
     await world.files.write(fh, 0, b"content")

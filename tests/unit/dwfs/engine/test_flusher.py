@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from dwd.model.errors import Fault, NamespaceRefusal, NoSpace, Unreachable
 from dwd.model.limits import SEGMENT_BYTES_MAX
@@ -11,12 +12,10 @@ from dwd.model.units import KIB, MIB
 from dwd.wire.messages import Barrier, VolumeSpace
 from dwfs.cache.dirty import BYTES_MAX
 from dwfs.engine.flusher import FLUSH_AGE_S
-from tests.unit.dwfs.engine.conftest import JUMPING, TIMEOUT_S, World
-
-pytestmark = JUMPING
+from tests.unit.dwfs.engine.conftest import TIMEOUT_S, World
 
 
-async def test_small_writes_wait_for_each_other(world: World) -> None:
+async def test_small_writes_wait_for_each_other(world: World, autojump_clock: MockClock) -> None:
     """Nothing is sent at once; after a second at most all of it goes together, as one store."""
     opened = [await world.open(name) for name in (b"a", b"b", b"c")]
     for _, fh in opened:
@@ -28,7 +27,7 @@ async def test_small_writes_wait_for_each_other(world: World) -> None:
     assert [world.stored(made.number) for made, _ in opened] == [b"content"] * 3
 
 
-async def test_a_whole_segment_goes_at_once(world: World) -> None:
+async def test_a_whole_segment_goes_at_once(world: World, autojump_clock: MockClock) -> None:
     """Without waiting for its age; what is over waits on."""
     _, fh = await world.open()
     for number in range(5):
@@ -39,7 +38,7 @@ async def test_a_whole_segment_goes_at_once(world: World) -> None:
     assert await world.read(fh, 4 * MIB, 3) == b"\4\4\4"
 
 
-async def test_fsync_sends_and_returns_when_it_is_durable(world: World) -> None:
+async def test_fsync_sends_and_returns_when_it_is_durable(world: World, autojump_clock: MockClock) -> None:
     """Small bytes ride in the log, with no payload; when nothing is dirty a barrier does."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"x" * KIB)
@@ -53,7 +52,7 @@ async def test_fsync_sends_and_returns_when_it_is_durable(world: World) -> None:
     assert world.stored(made.number) == b"x" * KIB
 
 
-async def test_fsync_gives_up_within_the_bound_and_keeps_the_bytes(world: World) -> None:
+async def test_fsync_gives_up_within_the_bound_and_keeps_the_bytes(world: World, autojump_clock: MockClock) -> None:
     """They stay readable, and arrive when the daemon is back."""
     made, fh = await world.open()
     world.client.open = trio.Event()
@@ -68,7 +67,7 @@ async def test_fsync_gives_up_within_the_bound_and_keeps_the_bytes(world: World)
     assert world.stored(made.number) == b"content"
 
 
-async def test_a_writer_beyond_the_bound_waits_and_then_fails(world: World) -> None:
+async def test_a_writer_beyond_the_bound_waits_and_then_fails(world: World, autojump_clock: MockClock) -> None:
     """While nothing moves, the buffer is never over its bound; when it moves, the writer goes on."""
     _, fh = await world.open()
     world.client.open = trio.Event()
@@ -82,7 +81,7 @@ async def test_a_writer_beyond_the_bound_waits_and_then_fails(world: World) -> N
     await world.files.write(fh, 0, bytes(MIB))
 
 
-async def test_a_store_that_fails_is_tried_again(world: World) -> None:
+async def test_a_store_that_fails_is_tried_again(world: World, autojump_clock: MockClock) -> None:
     """A fault of the daemon may pass."""
     made, fh = await world.open()
     world.client.failures.extend([Fault("a brick is gone"), Fault("still")])
@@ -95,7 +94,7 @@ async def test_a_store_that_fails_is_tried_again(world: World) -> None:
     ("failures", "number"), [([NoSpace("full")], errno.ENOSPC), ([Fault("gone")] * 3, errno.EIO)], ids=["full", "fault"]
 )
 async def test_bytes_that_are_refused_are_told_to_every_open_handle(
-    failures: list[Exception], number: int, world: World
+    failures: list[Exception], number: int, world: World, autojump_clock: MockClock
 ) -> None:
     """Once to each, as the kernel does it; who opens later hears nothing."""
     made, first = await world.open()
@@ -112,7 +111,7 @@ async def test_bytes_that_are_refused_are_told_to_every_open_handle(
     assert len(world.dirty) == 0
 
 
-async def test_a_full_volume_refuses_the_write_itself(world: World) -> None:
+async def test_a_full_volume_refuses_the_write_itself(world: World, autojump_clock: MockClock) -> None:
     """After it has asked how much room there is; when there is some again, writing works."""
     _, fh = await world.open()
     world.flusher.available = world.client.available = 0
@@ -123,7 +122,9 @@ async def test_a_full_volume_refuses_the_write_itself(world: World) -> None:
     assert await world.files.write(fh, 0, b"content") == 7
 
 
-async def test_on_a_nearly_full_volume_a_write_is_stored_before_it_returns(world: World) -> None:
+async def test_on_a_nearly_full_volume_a_write_is_stored_before_it_returns(
+    world: World, autojump_clock: MockClock
+) -> None:
     """So that who wrote too much is who hears of it."""
     _, fh = await world.open()
     world.flusher.available = world.client.available = MIB
@@ -133,7 +134,7 @@ async def test_on_a_nearly_full_volume_a_write_is_stored_before_it_returns(world
     assert raised.value.number == errno.ENOSPC
 
 
-async def test_drain_sends_everything(world: World) -> None:
+async def test_drain_sends_everything(world: World, autojump_clock: MockClock) -> None:
     """Bytes and late times, whatever their age."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"content")

@@ -1,16 +1,15 @@
 """Files without a name: alive while somebody holds them, released when nobody does, once and in batches."""
 
 import trio
+from trio.testing import MockClock
 
 from dwd.model.errors import Unreachable
 from dwd.model.ids import ROOT
 from dwd.wire.messages import Release
-from tests.unit.dwfs.engine.conftest import JUMPING, World
-
-pytestmark = JUMPING
+from tests.unit.dwfs.engine.conftest import World
 
 
-async def test_an_open_file_outlives_its_name(world: World) -> None:
+async def test_an_open_file_outlives_its_name(world: World, autojump_clock: MockClock) -> None:
     """It is read and written until it is closed; then its dirty bytes are dropped, and it is released."""
     made, fh = await world.open()
     await world.files.write(fh, 0, b"content")
@@ -27,7 +26,7 @@ async def test_an_open_file_outlives_its_name(world: World) -> None:
     assert len(world.dirty) == 0
 
 
-async def test_the_kernel_may_hold_it_too(world: World) -> None:
+async def test_the_kernel_may_hold_it_too(world: World, autojump_clock: MockClock) -> None:
     """A file that is not open, but not forgotten, is kept: its number must not mean another file."""
     made = await world.make()
     await world.namespace.lookup(ROOT, b"file")
@@ -41,7 +40,9 @@ async def test_the_kernel_may_hold_it_too(world: World) -> None:
     assert world.client.asked_for(Release) == 1
 
 
-async def test_dirty_bytes_of_a_file_that_nobody_has_open_are_never_sent(world: World) -> None:
+async def test_dirty_bytes_of_a_file_that_nobody_has_open_are_never_sent(
+    world: World, autojump_clock: MockClock
+) -> None:
     """A temporary file that is removed in time costs no store."""
     _, fh = await world.open()
     await world.files.write(fh, 0, bytes(1 << 20))
@@ -52,7 +53,7 @@ async def test_dirty_bytes_of_a_file_that_nobody_has_open_are_never_sent(world: 
     assert world.dirty.unstored_bytes == 0
 
 
-async def test_many_are_released_together(world: World) -> None:
+async def test_many_are_released_together(world: World, autojump_clock: MockClock) -> None:
     """Removing a tree asks the daemon a few times."""
     for number in range(300):
         made = await world.make(str(number).encode())
@@ -64,7 +65,7 @@ async def test_many_are_released_together(world: World) -> None:
     assert len({number for numbers in released for number in numbers}) == sum(map(len, released)) == 300
 
 
-async def test_a_release_is_tried_until_it_works(world: World) -> None:
+async def test_a_release_is_tried_until_it_works(world: World, autojump_clock: MockClock) -> None:
     """While the daemon is away the orphans are not forgotten."""
     made = await world.make()
     await world.namespace.unlink(ROOT, b"file")
@@ -76,7 +77,9 @@ async def test_a_release_is_tried_until_it_works(world: World) -> None:
     assert world.client.volume.state.find_inode(made.number) is None
 
 
-async def test_orphans_that_the_daemon_names_and_nobody_holds_are_released(world: World) -> None:
+async def test_orphans_that_the_daemon_names_and_nobody_holds_are_released(
+    world: World, autojump_clock: MockClock
+) -> None:
     """Of this session before its connection was lost."""
     made = await world.make()
     await world.namespace.unlink(ROOT, b"file")
