@@ -21,7 +21,7 @@ import trio
 from dwfs.cache.spinning import SpinPolicy
 from dwfs.watch import Watch
 
-RUN_S_MAX: Final = 0.005  # without a checkpoint
+RUN_S_MAX: Final = 0.0025  # without a checkpoint
 _FUNCTION: Final = "_wait_fuse_readable"
 _DEVICE: Final = "/dev/fuse"
 

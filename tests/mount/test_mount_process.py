@@ -104,7 +104,7 @@ def test_a_bug_ends_the_process_and_leaves_the_mount_dead(
 ) -> None:
     """Exit code 70, a trace in the log; programs see a dead mount, not the folder beneath; what was synced is kept."""
     volume, mount = foreground("-c", _WITH_A_BUG)
-    with (volume.path / "file").open("wb") as file:
+    with (volume.path / "file").open("wb", buffering=0) as file:
         file.write(b"content")
         os.fsync(file.fileno())
     with pytest.raises(OSError, match="abort") as raised:
