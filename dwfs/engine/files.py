@@ -17,6 +17,7 @@ from dwd.model.ids import InodeNumber
 from dwd.model.inode import Inode, without_privileges
 from dwd.model.limits import FILE_BYTES_MAX
 from dwd.namespace.commands import SetAttributes
+from dwfs.cache.blocks import BLOCK_BYTES, SMALL_BYTES_MAX, BlockCache
 from dwfs.cache.coherence import Coherence
 from dwfs.cache.dirty import Dirty
 from dwfs.cache.references import References
@@ -57,6 +58,7 @@ class Files:
         self._orphans = orphans
         self._references = references
         self._handles = handles
+        self._blocks = BlockCache()
         self._late_atime = options.atime and not options.read_only
 
     async def open(self, number: InodeNumber, flags: int, *, privileged: bool) -> int:
@@ -155,13 +157,28 @@ class Files:
             return b""
         stored = min(end, inode.size) if inode.allocated else 0  # with nothing allocated, all of it is a hole
         if file is None:
-            return await self._client.read(inode.number, offset, end - offset) if stored else bytes(end - offset)
+            return await self._read_stored(inode, offset, end - offset) if stored else bytes(end - offset)
         target = bytearray(end - offset)
         if stored > offset and not file.covers(offset, end):
             base = await self._client.read(inode.number, offset, stored - offset)
             target[: len(base)] = base
         file.overlay(target, offset)
         return target
+
+    async def _read_stored(self, inode: Inode, offset: int, length: int) -> bytes | memoryview:
+        """Bytes that the daemon has, of a file with nothing dirty; around a small read, what will be asked for next."""
+        index = offset // BLOCK_BYTES
+        start = index * BLOCK_BYTES
+        if not self._coherence.exclusive:
+            self._blocks.clear()
+        within = length <= SMALL_BYTES_MAX and offset + length <= start + BLOCK_BYTES
+        if not (within and self._coherence.exclusive):
+            return await self._client.read(inode.number, offset, length)
+        block = self._blocks.get(inode.number, index, inode.changed)
+        if block is None:
+            block = bytes(await self._client.read(inode.number, start, min(BLOCK_BYTES, inode.size - start)))
+            self._blocks.put(inode.number, index, inode.changed, block)
+        return block[offset - start : offset - start + length]
 
     def _note_atime(self, inode: Inode) -> None:
         shown, now = self._inodes.shown(inode), time.time_ns()

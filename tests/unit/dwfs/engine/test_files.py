@@ -58,6 +58,25 @@ async def test_truncating_takes_dirty_bytes_with_it(world: World, autojump_clock
     assert world.stored(made.number) == b"con\0\0\0"
 
 
+async def test_small_reads_fetch_a_block_once_and_never_show_it_stale(world: World, autojump_clock: MockClock) -> None:
+    """What lands, or is cut off, is seen by the next read; a mount that is not alone keeps no blocks."""
+    made, fh = await world.open()
+    await world.files.write(fh, 0, b"a" * 100_000)
+    await world.files.fsync(fh)
+    assert [await world.read(fh, at, 4096) for at in (0, 4096, 60_000)] == [b"a" * 4096] * 3
+    assert world.client.asked_for(Read) == 1
+    await world.files.write(fh, 4096, b"b")
+    assert await world.read(fh, 4095, 3) == b"aba"
+    await world.files.fsync(fh)
+    assert await world.read(fh, 4095, 3) == b"aba"
+    await world.namespace.set_attributes(SetAttributes(made.number, size=4097))
+    assert await world.read(fh, 4095, 4096) == b"ab"
+    world.welcome(exclusive=False)
+    before = world.client.asked_for(Read)
+    assert [await world.read(fh, 0, 2) for _ in range(3)] == [b"aa"] * 3
+    assert world.client.asked_for(Read) == before + 3
+
+
 async def test_open_with_truncation(world: World, autojump_clock: MockClock) -> None:
     """The old bytes are gone for all; a second handle sees it too."""
     made, first = await world.open()
