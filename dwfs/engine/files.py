@@ -152,6 +152,8 @@ class Files:
 
     async def _read(self, inode: Inode, offset: int, size: int) -> bytes | bytearray | memoryview:
         file = self._dirty.get(inode.number)
+        if file is not None and not file.bytes:
+            file = None  # only its times are late
         end = min(offset + size, inode.size if file is None else max(inode.size, file.end))
         if end <= offset:
             return b""
