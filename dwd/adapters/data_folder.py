@@ -23,8 +23,9 @@ ADMIN_SOCKET: Final = "dwd.sock"
 MOUNT_SOCKET: Final = "mount.sock"
 _IDENTITY: Final = "identity"
 _LOCK: Final = "lock"
+_LOGS: Final = ("dwd.log", "dwd.log.1", "dwfs.log", "dwfs.log.1")
 _OURS: Final = frozenset(
-    {_LOCK, _IDENTITY + ".new", "dwd.toml", "dwd.log", "dwfs.log", "bricks", ADMIN_SOCKET, MOUNT_SOCKET, "lost+found"}
+    {_LOCK, _IDENTITY + ".new", "dwd.toml", "bricks", ADMIN_SOCKET, MOUNT_SOCKET, "lost+found", *_LOGS}
 )
 
 
