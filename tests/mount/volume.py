@@ -169,7 +169,10 @@ class Volume:
     def unmount(self, *arguments: str, at: int = 0) -> None:
         """Unmount as `dwfs umount` does it; that its process has ended belongs to it."""
         mount = self.mounts[at]
-        dwfs("umount", *arguments, mount.path)
+        try:
+            dwfs("umount", *arguments, mount.path)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"umount hangs; {_whereabouts(mount.pid)}") from None
         wait_until_ended(mount.pid, 5)
         self.mounts.remove(mount)
 
@@ -283,6 +286,15 @@ def _command_line(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return "gone meanwhile"
+
+
+def _whereabouts(pid: int) -> str:
+    """Where a process hangs, as far as the kernel tells."""
+    shown = [f"process {pid}"]
+    for name in ("wchan", "stack", "stat"):
+        with contextlib.suppress(OSError):
+            shown.append(f"{name}: {Path(f'/proc/{pid}/{name}').read_text(encoding='utf-8')}")
+    return "\n".join(shown)
 
 
 def _detach(path: str) -> None:
