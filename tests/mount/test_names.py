@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.volume import Volume, run
+from tests.mount.volume import Volume, run, wait_until
 
 pytestmark = pytest.mark.mount
 
@@ -90,6 +90,7 @@ def test_listing_while_names_come_and_go(folder: Path) -> None:
     restless = subprocess.Popen([sys.executable, "-c", _NEIGHBOURS_PROGRAM, str(folder)])
     seen_others = 0
     try:
+        wait_until(lambda: len(os.listdir(folder)) > 3000, "the neighbour makes files")
         for _ in range(15):
             names = os.listdir(folder)
             stayed = [name for name in names if name.startswith("stays-")]
