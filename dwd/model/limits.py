@@ -34,7 +34,6 @@ REQUEST_FIELD_BYTES_MAX: Final = 128 * KIB  # refuse; twice the longest that POS
 LABEL_CHARACTERS_MAX: Final = 4096  # refuse; the path of a mount point
 SESSION_OUTCOMES_MAX: Final = 1 << 20  # refuse: EOVERFLOW; requests that a mount sends beyond its oldest unanswered one
 CONNECTIONS_MAX: Final = 256  # of one socket: the next is closed at once
-REQUESTS_IN_FLIGHT_MAX: Final = 128  # of one connection: reading stops until one is answered
 
 WAL_RECORD_BYTES_MAX: Final = 8 * MIB  # refuse; a batch must fit in one record
 WAL_FILE_BYTES: Final = 16 * MIB  # preallocated; the next file is begun when the batch does not fit
