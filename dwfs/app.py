@@ -31,6 +31,7 @@ from dwfs.config import SOCKET_NAME, MountOptions, VolumeOptions
 from dwfs.connecting import ClientOptions
 from dwfs.embedded import EmbeddedDaemon
 from dwfs.engine.directories import Directories
+from dwfs.engine.feeding import Feeder
 from dwfs.engine.files import Files
 from dwfs.engine.flusher import Flusher
 from dwfs.engine.inodes import Inodes
@@ -38,7 +39,7 @@ from dwfs.engine.listener import Listener
 from dwfs.engine.namespace import Namespace
 from dwfs.engine.orphans import Orphans
 from dwfs.handles import Handles
-from dwfs.kernel import drop_pages
+from dwfs.kernel import drop_pages, feed_pages
 from dwfs.mounts import device_of_mount
 from dwfs.operations import Operations
 from dwfs.watch import Watch
@@ -57,6 +58,7 @@ class Engine:
     client: Client
     dirty: Dirty
     flusher: Flusher
+    feeder: Feeder
     orphans: Orphans
     listener: Listener
     operations: Operations
@@ -79,7 +81,8 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
     inodes = Inodes(client, coherence, dirty)
     flusher = Flusher(client, dirty, inodes, handles, timeout=options.timeout)
     orphans = Orphans(client, references, dirty, inodes)
-    listener.introduce(client, inodes, orphans, flusher)
+    feeder = Feeder(client, coherence, inodes, dirty, handles, feed_pages)
+    listener.introduce(client, inodes, orphans, flusher, feeder)
     directories = Directories(client, inodes, references, handles)
     files = Files(
         client=client,
@@ -88,6 +91,7 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
         inodes=inodes,
         dirty=dirty,
         flusher=flusher,
+        feeder=feeder,
         orphans=orphans,
         references=references,
         handles=handles,
@@ -105,7 +109,7 @@ def build(mountpoint: Path, volume: VolumeOptions, options: MountOptions) -> Eng
         directories=directories,
     )
     operations = Operations(namespace, files, directories, orphans, coherence)
-    return Engine(client, dirty, flusher, orphans, listener, operations, watch)
+    return Engine(client, dirty, flusher, feeder, orphans, listener, operations, watch)
 
 
 async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, ready: Callable[[], None]) -> None:
@@ -118,6 +122,7 @@ async def run(mountpoint: Path, volume: VolumeOptions, options: MountOptions, re
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.client.run)
         await nursery.start(engine.flusher.run)
+        nursery.start_soon(engine.feeder.run)
         nursery.start_soon(engine.orphans.run)
         nursery.start_soon(engine.listener.run)
         _mount(mountpoint, volume, options, engine)

@@ -22,6 +22,7 @@ class FileHandle:
 
     number: InodeNumber
     append: bool
+    writes: bool
     durable: bool  # every write is on stable storage before it returns
     errors_seen: int
     atime_due: bool = True  # the next read looks whether the access time changes
@@ -34,6 +35,7 @@ class DirectoryHandle:
     number: InodeNumber
     page: DirectoryPage | None = None
     ahead: Call | None = None
+    forgotten: int = 0  # times that the mount had forgotten all it knew when the page was asked for
 
 
 @attrs.define(eq=False)
@@ -41,6 +43,7 @@ class _OpenFile:
     """What all handles of one file share."""
 
     handles: int = 0
+    writers: int = 0
     errors: int = 0  # rises with every failure
     errno: int = 0  # of the last
 
@@ -61,7 +64,14 @@ class Handles:
         """Add an open file."""
         shared = self._open.setdefault(number, _OpenFile())
         shared.handles += 1
-        handle = FileHandle(number, bool(flags & os.O_APPEND), durable or bool(flags & _DURABLE_FLAGS), shared.errors)
+        handle = FileHandle(
+            number,
+            append=bool(flags & os.O_APPEND),
+            writes=flags & os.O_ACCMODE != os.O_RDONLY,
+            durable=durable or bool(flags & _DURABLE_FLAGS),
+            errors_seen=shared.errors,
+        )
+        shared.writers += handle.writes
         return self._add(self._files, handle)
 
     def file(self, fh: int) -> FileHandle:
@@ -73,9 +83,19 @@ class Handles:
         handle = self._files.pop(fh)
         shared = self._open[handle.number]
         shared.handles -= 1
+        shared.writers -= handle.writes
         if not shared.handles:
             del self._open[handle.number]
         return handle
+
+    def is_open(self, number: InodeNumber) -> bool:
+        """Whether a file is open."""
+        return number in self._open
+
+    def is_open_for_writing(self, number: InodeNumber) -> bool:
+        """Whether a file's bytes may change through a descriptor."""
+        shared = self._open.get(number)
+        return shared is not None and shared.writers > 0
 
     def open_directory(self, number: InodeNumber) -> int:
         """Add an open directory."""

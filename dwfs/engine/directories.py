@@ -75,13 +75,19 @@ class Directories:
         await self._client.call(Barrier())
 
     async def _page(self, handle: DirectoryHandle, position: int) -> DirectoryPage:
-        if handle.page is None or position == 0 or not handle.page.holds(position):
+        if position == 0:
+            handle.page = None
+        while handle.forgotten != self._inodes.forgotten or handle.page is None or not handle.page.holds(position):
+            if handle.forgotten != self._inodes.forgotten:
+                handle.ahead = None  # its inodes may be older than what was known and forgotten
+            asked = self._inodes.asking()
+            handle.forgotten = asked.forgotten
             call = self._asked(handle, position)
             entries = expect(await self._client.answer_to(call), Entries)
             handle.page = DirectoryPage(position, entries)
             if handle.page.end is not None:  # the daemon reads on while the kernel takes this page
                 handle.ahead = self._ask(handle, handle.page.end)
-            self._inodes.learn(entry.inode for entry in entries.entries)
+            self._inodes.learn((entry.inode for entry in entries.entries), asked)
         return handle.page
 
     def _asked(self, handle: DirectoryHandle, position: int) -> Call:

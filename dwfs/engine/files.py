@@ -24,6 +24,7 @@ from dwfs.cache.references import References
 from dwfs.cache.times import atime_is_due
 from dwfs.client import Client
 from dwfs.config import MountOptions
+from dwfs.engine.feeding import Feeder
 from dwfs.engine.flusher import Flusher
 from dwfs.engine.inodes import Inodes
 from dwfs.engine.orphans import Orphans
@@ -45,6 +46,7 @@ class Files:
         inodes: Inodes,
         dirty: Dirty,
         flusher: Flusher,
+        feeder: Feeder,
         orphans: Orphans,
         references: References,
         handles: Handles,
@@ -55,6 +57,7 @@ class Files:
         self._inodes = inodes
         self._dirty = dirty
         self._flusher = flusher
+        self._feeder = feeder
         self._orphans = orphans
         self._references = references
         self._handles = handles
@@ -65,7 +68,10 @@ class Files:
         """Open a file."""
         if flags & os.O_TRUNC:
             await self._truncate_at_open(number, privileged=privileged)
-        return self.opened(number, flags)
+        fh = self.opened(number, flags)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            await self._feeder.settle(number)
+        return fh
 
     def opened(self, number: InodeNumber, flags: int) -> int:
         """Count a file that is open from now on."""
@@ -79,17 +85,16 @@ class Files:
     async def read(self, fh: int, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Bytes of a file; fewer than asked for only at its end."""
         handle = self._handles.file(fh)
-        inode = await self._inodes.get(handle.number)
-        if handle.atime_due and self._late_atime:
-            handle.atime_due = False
-            self._note_atime(inode)
         while True:
             landings = self._dirty.landings
             had_some = self._dirty.get(handle.number) is not None
+            inode = await self._inodes.get(handle.number)
+            if handle.atime_due and self._late_atime:
+                handle.atime_due = False
+                self._note_atime(inode)
             data = await self._read(inode, offset, size)
             if not had_some or landings == self._dirty.landings:
-                return data
-            inode = await self._inodes.get(handle.number)  # bytes went from here to the daemon meanwhile: look again
+                return data  # else bytes went from here to the daemon meanwhile: look again
 
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         """Take bytes into memory, or further if the file is synchronous."""
@@ -104,7 +109,14 @@ class Files:
             await self._drop_privileges(inode)
         if not self._flusher.has_room(len(data)):
             await self._flusher.make_room(len(data))
-        self._dirty.write(handle.number, offset, data, now=trio.current_time(), mtime=time.time_ns())
+        self._dirty.write(
+            handle.number,
+            offset,
+            data,
+            now=trio.current_time(),
+            mtime=time.time_ns(),
+            protection=inode.protection,
+        )
         self._flusher.written()
         handle.atime_due = True
         if handle.durable:
@@ -132,6 +144,7 @@ class Files:
 
     async def prepare_truncate(self, number: InodeNumber, size: int) -> None:
         """Before a size is set: what is dirty beyond is void, and nothing may land behind our back."""
+        await self._feeder.stop(await self._inodes.get(number))
         self._dirty.truncate(number, size)
         await self._flusher.wait_for_flights(number)
 
@@ -144,8 +157,9 @@ class Files:
         await self.prepare_truncate(number, 0)
         if (await self._inodes.get(number)).size:
             await self.prepare_times(number, atime=False, mtime=True)
+            asked = self._inodes.asking()
             done = await self._client.mutate(SetAttributes(number, size=0, privileged=privileged))
-            self._inodes.learn(done.inodes)
+            self._inodes.learn(done.inodes, asked)
             return
         self._dirty.touch(number, mtime=time.time_ns())
         self._flusher.written()
@@ -180,6 +194,7 @@ class Files:
         if block is None:
             block = bytes(await self._client.read(inode.number, start, min(BLOCK_BYTES, inode.size - start)))
             self._blocks.put(inode.number, index, inode.changed, block)
+            self._feeder.missed(inode)
         return block[offset - start : offset - start + length]
 
     def _note_atime(self, inode: Inode) -> None:
@@ -191,8 +206,9 @@ class Files:
     async def _drop_privileges(self, inode: Inode) -> None:
         """Who writes to a program may not have been meant to run with its rights."""
         mode = without_privileges(inode.mode)
+        asked = self._inodes.asking()
         done = await self._client.mutate(SetAttributes(inode.number, mode=stat.S_IMODE(mode)))
-        self._inodes.learn(done.inodes)
+        self._inodes.learn(done.inodes, asked)
         await drop_attributes(inode.number)
 
     async def _sync(self, handle: FileHandle) -> None:

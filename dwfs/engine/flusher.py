@@ -227,6 +227,7 @@ class Flusher:
         """Send a flight until it lands, or is given up."""
         files, payload = shipment(flight)
         for tries in count(1):
+            asked = self._inodes.asking()
             try:
                 stored = await self._client.store(files, payload, durable=durable)
             except NoSpace:
@@ -241,6 +242,7 @@ class Flusher:
                 await trio.sleep(_TRY_PAUSE_S)
                 continue
             self.available = stored.available
+            self._inodes.learn(stored.inodes, asked)
             self._land(flight, stored.inodes)
             return
 
@@ -257,7 +259,6 @@ class Flusher:
         self._land(flight, ())
 
     def _land(self, flight: Flight, inodes: Sequence[Inode]) -> None:
-        self._inodes.learn(inodes)
         self._dirty.land(flight, inodes)
         landing, self._landing = self._landing, trio.Event()
         landing.set()

@@ -1,8 +1,14 @@
-"""What an inode looks like now: as the daemon last told it, with what is still dirty here on top."""
+"""What an inode looks like now: as the daemon last told it, with what is still dirty here on top.
+
+An answer may be old when it is looked at. A flight may have landed meanwhile: the daemon gave the answer before it
+took the bytes, and one read of the socket brought both; shown then, it would lack what is no longer dirty. Or
+all that was known was forgotten meanwhile, a newer answer with it. So who asks notes the moment before (asking()).
+"""
 
 import errno
 from collections.abc import Iterable
 
+import attrs
 from msgspec.structs import replace
 
 from dwd.model.errors import NamespaceRefusal
@@ -16,6 +22,14 @@ from dwfs.cache.inodes import InodeCache
 from dwfs.client import Client
 
 
+@attrs.frozen
+class Asked:
+    """When the daemon was asked: what had landed by then, and how often all had been forgotten."""
+
+    landings: int
+    forgotten: int
+
+
 class Inodes:
     """The daemon's inodes, cached while the volume is ours alone."""
 
@@ -24,6 +38,7 @@ class Inodes:
         self._coherence = coherence
         self._dirty = dirty
         self._cache = InodeCache()
+        self.forgotten = 0  # how often all was forgotten: what was kept elsewhere since before is void as well
 
     async def get(self, number: InodeNumber) -> Inode:
         """An inode as it is stored.
@@ -33,20 +48,36 @@ class Inodes:
             Fault: the daemon cannot say.
         """
         inode = self._cache.get(number)
-        if inode is None:
-            inode = expect(await self._client.call(GetInode(number)), Found).inode
-            if inode is None:
+        while inode is None:
+            asked = self.asking()
+            had_some = self._dirty.get(number) is not None
+            answer = expect(await self._client.call(GetInode(number)), Found).inode
+            if answer is None:
                 raise NamespaceRefusal(errno.ESTALE, f"inode {number} is gone")
-            self.learn((inode,))
+            if had_some and asked.landings != self._dirty.landings:
+                continue
+            self.learn((answer,), asked)
+            inode = self.newest(answer)
         return inode
+
+    def asking(self) -> Asked:
+        """The moment, to be noted before the daemon is asked for anything that tells of inodes."""
+        return Asked(self._dirty.landings, self.forgotten)
+
+    async def current(self, answer: Inode, asked: Asked) -> Inode:
+        """An inode that an answer brought, asked for anew if flights have landed since. Raises as get()."""
+        self.learn((answer,), asked)
+        if asked.landings == self._dirty.landings or not answer.is_regular:
+            return self.newest(answer)
+        return await self.get(answer.number)
 
     async def get_shown(self, number: InodeNumber) -> Inode:
         """An inode as applications see it. Raises as get()."""
         return self.shown(await self.get(number))
 
-    def learn(self, inodes: Iterable[Inode]) -> None:
+    def learn(self, inodes: Iterable[Inode], asked: Asked) -> None:
         """The daemon has told us of inodes."""
-        if self._coherence.exclusive:
+        if self._coherence.exclusive and asked.forgotten == self.forgotten:
             self._cache.put_all(inodes)
 
     def newest(self, inode: Inode) -> Inode:
@@ -66,6 +97,7 @@ class Inodes:
     def forget_all(self) -> None:
         """Nothing that is known may be relied on."""
         self._cache.clear()
+        self.forgotten += 1
 
 
 def _overlaid(inode: Inode, file: DirtyFile) -> Inode:

@@ -19,6 +19,7 @@ from dwfs.cache.coherence import Coherence
 from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
 from dwfs.client import Client
+from dwfs.engine.feeding import Feeder
 from dwfs.engine.flusher import Flusher
 from dwfs.engine.inodes import Inodes
 from dwfs.engine.orphans import Orphans
@@ -43,11 +44,11 @@ class Listener:
         self._names = names
         self._drop_pages = drop_pages
         self._recalled = trio.Event()
-        self._parts: tuple[Client, Inodes, Orphans, Flusher] | None = None
+        self._parts: tuple[Client, Inodes, Orphans, Flusher, Feeder] | None = None
 
-    def introduce(self, client: Client, inodes: Inodes, orphans: Orphans, flusher: Flusher) -> None:
+    def introduce(self, client: Client, inodes: Inodes, orphans: Orphans, flusher: Flusher, feeder: Feeder) -> None:
         """Meet the parts that need the client, which needs its observer first."""
-        self._parts = client, inodes, orphans, flusher
+        self._parts = client, inodes, orphans, flusher, feeder
 
     async def run(self) -> None:
         """Answer recalls, until cancelled."""
@@ -62,7 +63,7 @@ class Listener:
 
     def welcomed(self, welcome: Welcome) -> None:
         """A connection is up; while there was none, others may have changed anything."""
-        _, _, orphans, flusher = self._known_parts()
+        _, _, orphans, flusher, _ = self._known_parts()
         flusher.available = welcome.available
         self._forget()
         if self._coherence.exclusive and not welcome.exclusive:
@@ -87,14 +88,15 @@ class Listener:
         self._known_parts()[1].forget_all()
         self._names.clear()
 
-    def _known_parts(self) -> tuple[Client, Inodes, Orphans, Flusher]:
+    def _known_parts(self) -> tuple[Client, Inodes, Orphans, Flusher, Feeder]:
         invariant(self._parts is not None, "M2", "introduce() comes before the connection")
-        return cast("tuple[Client, Inodes, Orphans, Flusher]", self._parts)
+        return cast("tuple[Client, Inodes, Orphans, Flusher, Feeder]", self._parts)
 
     async def _give_up_caches(self) -> None:
-        client, _, _, flusher = self._known_parts()
+        client, _, _, flusher, feeder = self._known_parts()
         with trio.move_on_after(_SENDING_MAX_S):
             await flusher.drain()
+        await feeder.idle()
         await trio.sleep_until(self._coherence.expires())
         for number in self._references.open_numbers():
             await self._drop_pages(number)

@@ -91,7 +91,9 @@ class Namespace:
         if change.size is not None or change.mtime is not None or change.atime is not None:
             mtime = change.size is not None or change.mtime is not None
             await self._files.prepare_times(change.number, atime=change.atime is not None, mtime=mtime)
-        return self._inodes.shown((await self._mutate(change)).inodes[0])
+        asked = self._inodes.asking()
+        changed = (await self._mutate(change)).inodes[0]
+        return self._inodes.shown(await self._inodes.current(changed, asked))
 
     async def unlink(self, parent: InodeNumber, name: bytes) -> None:
         """Remove a name of anything but a directory."""
@@ -108,9 +110,10 @@ class Namespace:
     async def link(self, number: InodeNumber, parent: InodeNumber, name: bytes) -> Inode:
         """Give a file another name."""
         _check_name(name)
+        asked = self._inodes.asking()
         linked = (await self._mutate(Link(number, parent, name))).inodes[0]
         self._references.looked_up(number)
-        return self._inodes.shown(linked)
+        return self._inodes.shown(await self._inodes.current(linked, asked))
 
     async def rename(self, move: Rename) -> None:
         """Move a name. Where one may be replaced, the bytes of its successor go first: a crash leaves either whole."""
@@ -162,17 +165,18 @@ class Namespace:
         if name == b"..":
             return await self._inodes.get((await self._inodes.get(parent)).parent or ROOT)
         _check_name(name)
+        asked = self._inodes.asking()
         inode = expect(await self._client.call(Lookup(parent, name)), Found).inode
         if inode is None:
             return None
-        self._inodes.learn((inode,))
         if inode.is_regular:
             self._names.put(parent, name, inode.number)
-        return self._inodes.newest(inode)
+        return await self._inodes.current(inode, asked)
 
     async def _mutate(self, operation: NamespaceOperation) -> Done:
+        asked = self._inodes.asking()
         done = await self._client.mutate(operation)
-        self._inodes.learn(done.inodes)
+        self._inodes.learn(done.inodes, asked)
         if done.orphans:
             self._orphans.add(done.orphans)
         if self._options.sync:

@@ -17,6 +17,7 @@ from dwfs.cache.names import NameCache
 from dwfs.cache.references import References
 from dwfs.config import MountOptions
 from dwfs.engine.directories import Directories
+from dwfs.engine.feeding import Feeder
 from dwfs.engine.files import Files
 from dwfs.engine.flusher import Flusher
 from dwfs.engine.inodes import Inodes
@@ -41,12 +42,14 @@ class World:
     handles: Handles
     inodes: Inodes
     flusher: Flusher
+    feeder: Feeder
     orphans: Orphans
     files: Files
     namespace: Namespace
     listener: Listener
     nursery: trio.Nursery
     dropped: list[InodeNumber]  # whose pages the kernel was told to drop
+    fed: list[tuple[InodeNumber, int, bytes]]  # pages that the kernel was given
 
     async def make(self, name: bytes = b"file") -> Inode:
         """A new file."""
@@ -80,11 +83,18 @@ def _introduced(client: FakeClient, options: MountOptions, nursery: trio.Nursery
         await trio.lowlevel.checkpoint()
         dropped.append(number)
 
+    fed: list[tuple[InodeNumber, int, bytes]] = []
+
+    async def feed_pages(number: InodeNumber, offset: int, data: bytes | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        fed.append((number, offset, bytes(data)))
+
     listener = Listener(coherence, references, names, drop_pages)
     inodes = Inodes(client, coherence, dirty)
     flusher = Flusher(client, dirty, inodes, handles, timeout=options.timeout)
     orphans = Orphans(client, references, dirty, inodes)
-    listener.introduce(client, inodes, orphans, flusher)
+    feeder = Feeder(client, coherence, inodes, dirty, handles, feed_pages)
+    listener.introduce(client, inodes, orphans, flusher, feeder)
     directories = Directories(client, inodes, references, handles)
     files = Files(
         client=client,
@@ -93,6 +103,7 @@ def _introduced(client: FakeClient, options: MountOptions, nursery: trio.Nursery
         inodes=inodes,
         dirty=dirty,
         flusher=flusher,
+        feeder=feeder,
         orphans=orphans,
         references=references,
         handles=handles,
@@ -118,12 +129,14 @@ def _introduced(client: FakeClient, options: MountOptions, nursery: trio.Nursery
         handles,
         inodes,
         flusher,
+        feeder,
         orphans,
         files,
         namespace,
         listener,
         nursery,
         dropped,
+        fed,
     )
 
 
@@ -140,6 +153,7 @@ async def world(options: MountOptions) -> AsyncIterator[World]:
         made = _introduced(FakeClient(), options, nursery)
         made.client.available = GIB
         await nursery.start(made.flusher.run)
+        nursery.start_soon(made.feeder.run)
         nursery.start_soon(made.orphans.run)
         nursery.start_soon(made.listener.run)
         made.welcome(exclusive=True)

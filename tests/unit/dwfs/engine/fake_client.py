@@ -33,6 +33,8 @@ class FakeClient(Client):
         self.unreachable: DwError | None = None  # of every call but a store
         self.open = trio.Event()  # stores wait for it
         self.open.set()
+        self.arriving = trio.Event()  # answers about inodes are on their way until then
+        self.arriving.set()
 
     async def call(
         self, request: wire.Request, payload: Sequence[bytes | memoryview] = (), *, patient: bool = False
@@ -43,9 +45,9 @@ class FakeClient(Client):
             raise self.unreachable
         match request:
             case wire.GetInode(number=number):
-                return wire.Found(self._inode(number))
+                return await self._arrived(wire.Found(self._inode(number)))
             case wire.Lookup(parent=parent, name=name):
-                return wire.Found(self.volume.find(name, parent))
+                return await self._arrived(wire.Found(self.volume.find(name, parent)))
             case wire.VolumeSpace():
                 return wire.Space(GIB, self.available, 1)
             case wire.Release(numbers=numbers):
@@ -83,6 +85,10 @@ class FakeClient(Client):
         self.volume.do(StoreData(self.volume.segment(data) if data else None, files))
         inodes = (self._inode(file.number) for file in files)
         return wire.Stored(tuple(inode for inode in inodes if inode is not None), self.available)
+
+    async def _arrived(self, reply: wire.Reply) -> wire.Reply:
+        await self.arriving.wait()
+        return reply
 
     def asked_for(self, kind: type[wire.Request]) -> int:
         """How often."""

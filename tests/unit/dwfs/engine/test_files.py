@@ -6,9 +6,11 @@ import stat
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from dwd.model.errors import NamespaceRefusal
+from dwd.model.ids import ROOT
 from dwd.model.limits import FILE_BYTES_MAX
 from dwd.model.units import NS_PER_S
 from dwd.namespace.commands import SetAttributes
@@ -36,6 +38,40 @@ async def test_a_read_sees_stored_flying_and_waiting_bytes(world: World, autojum
     world.client.open.set()
     await world.flusher.drain()
     assert await world.read(fh, 3, 4) == b"aabb"
+
+
+async def test_an_answer_that_a_landing_overtook_is_not_shown(world: World, autojump_clock: MockClock) -> None:
+    """The daemon told of the inode before it took the bytes, and they landed before its answer was looked at."""
+    made, fh = await world.open()
+    seen: list[object] = []
+
+    async def read() -> None:
+        seen.append(await world.read(fh))
+
+    async def look_up() -> None:
+        found = await world.namespace.lookup(ROOT, b"file")
+        seen.append(found and found.size)
+
+    async def look() -> None:
+        seen.append((await world.namespace.attributes(made.number)).size)
+
+    for exclusive in (True, False):
+        content = b"shared content"[exclusive:]
+        await world.namespace.set_attributes(SetAttributes(made.number, size=0))
+        world.welcome(exclusive=exclusive)
+        await world.files.write(fh, 0, content)
+        world.inodes.forget_all()
+        world.client.arriving = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for task in (read, look_up, look):
+                nursery.start_soon(task)
+            await trio.testing.wait_all_tasks_blocked()
+            await world.flusher.drain()
+            world.inodes.forget_all()
+            world.client.arriving.set()
+        assert content in seen
+        assert seen.count(len(content)) == 2
+        seen.clear()
 
 
 async def test_what_is_all_dirty_or_a_hole_asks_the_daemon_nothing(world: World, autojump_clock: MockClock) -> None:
