@@ -77,8 +77,11 @@ class Inodes:
 
     def learn(self, inodes: Iterable[Inode], asked: Asked) -> None:
         """The daemon has told us of inodes."""
-        if self._coherence.exclusive and asked.forgotten == self.forgotten:
-            self._cache.put_all(inodes)
+        if not self._coherence.exclusive:
+            return
+        if asked.forgotten != self.forgotten:  # what is known of an inode has been asked for since: the newer counts
+            inodes = [inode for inode in inodes if self._cache.get(inode.number) is not None]
+        self._cache.put_all(inodes)
 
     def newest(self, inode: Inode) -> Inode:
         """This inode, or what has been learnt of it since."""

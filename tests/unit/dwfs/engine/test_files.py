@@ -74,6 +74,21 @@ async def test_an_answer_that_a_landing_overtook_is_not_shown(world: World, auto
         seen.clear()
 
 
+async def test_a_landing_counts_though_all_was_forgotten_meanwhile(world: World, autojump_clock: MockClock) -> None:
+    """A connection was lost and came back: what was asked for since is older than what then landed."""
+    made, fh = await world.open()
+    await world.files.write(fh, 0, b"content")
+    world.client.open = trio.Event()
+    with trio.move_on_after(2):
+        await world.flusher.drain()
+    world.inodes.forget_all()
+    assert (await world.namespace.attributes(made.number)).size == len(b"content")
+    world.client.open.set()
+    await world.flusher.drain()
+    assert (await world.namespace.attributes(made.number)).size == len(b"content")
+    assert await world.read(fh) == b"content"
+
+
 async def test_what_is_all_dirty_or_a_hole_asks_the_daemon_nothing(world: World, autojump_clock: MockClock) -> None:
     """Not for bytes that it does not have."""
     made, fh = await world.open()
