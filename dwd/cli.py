@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -19,14 +20,24 @@ import msgspec
 
 from dwd.adapters.admin_client import AdminConnection, NotRunning, Process, open_admin
 from dwd.adapters.background import start_background
+from dwd.adapters.mounted_paths import path_in_volume
 from dwd.config import CONFIG_NAME, ServeOptions, default_data, program_version, with_config
-from dwd.gateways.arguments import Parser, Usage, add_common, add_verbs, request_of
-from dwd.gateways.terminal import console, failure_json, print_failure, print_report, progress_bar, report_json
+from dwd.gateways.arguments import NotConfirmed, Parser, Usage, add_common, add_verbs, request_of
+from dwd.gateways.terminal import (
+    confirm,
+    console,
+    failure_json,
+    print_failure,
+    print_report,
+    progress_bar,
+    report_json,
+)
 from dwd.model.errors import DwError, NotPermitted, Unreachable
 from dwd.wire.admin import ADMIN_PROTOCOL, Failed, Progress, failed
 from dwd.wire.remedies import REMEDIES
 from dwd.wire.reports import ConfigReport, Report, StartReport, StopReport, VersionReport
-from dwd.wire.shown import shown_name
+from dwd.wire.shown import read_name, shown_name
+from dwd.wire.verb import AnyVerb, PathKind, Request
 from dwd.wire.verbs import (
     CONFIG_CHECK,
     FSCK,
@@ -34,9 +45,7 @@ from dwd.wire.verbs import (
     STOP,
     VERBS,
     VERSION,
-    AnyVerb,
     FsckRequest,
-    Request,
     StatusRequest,
 )
 
@@ -59,7 +68,7 @@ _EXIT_CODES: Final[Mapping[str, int]] = {
 _EPILOG: Final = """\
 exit codes:
   0  done                       4  a disk, a file or the daemon failed
-  1  done, and there are findings (fsck)
+  1  done, and there are findings (fsck, scrub)
   2  wrong usage                5  the daemon is not running or does not answer
   3  refused: nothing changed   70 a bug of ours
 With --json every answer is one JSON object on stdout, errors too: {"error": {"code", "message", "remedy", "fault"}}.
@@ -105,12 +114,44 @@ def _run(arguments: Sequence[str], *, as_json: bool) -> int:
         return _serve(parsed, data, as_json=as_json)
     verb = VERBS[parsed.verb]
     perform = _PERFORMED_HERE.get(verb.name, _ask)
-    request = request_of(verb, parsed)
+    request = request_of(verb, parsed, partial(_complete, data))
+    if request.endangers and not parsed.yes:
+        refused = _ask_first(Invocation(verb, request, data, _silent), as_json=as_json)
+        if refused is not None:
+            return refused
     if as_json or not verb.streams:
         return _show(perform(Invocation(verb, request, data, _silent)), as_json=as_json)
     with progress_bar(console(stderr=True), verb.name) as show:
         answer = perform(Invocation(verb, request, data, show))
     return _show(answer, as_json=as_json)
+
+
+def _complete(data: Path, kind: PathKind, typed: str) -> str:
+    """What was typed as a path, as the daemon is to read it. Raises Usage."""
+    raw = os.fsencode(typed)
+    if kind is PathKind.FOLDER:
+        return shown_name(os.path.abspath(raw))
+    with open_admin(data) as connection:
+        status = connection.call(STATUS, StatusRequest(), _silent)
+    labels = () if isinstance(status, Failed) else (mount.label for mount in status.mounts)
+    found = path_in_volume(raw, [read_name(label) for label in labels])
+    if found is None and not raw.startswith(b"/"):
+        raise Usage(f"{shown_name(raw)} is on no mount of this volume; from the volume's root, begin with /")
+    return shown_name(raw if found is None else found)
+
+
+def _ask_first(invocation: Invocation, *, as_json: bool) -> int | None:
+    """Show what it would do, and have a person say yes; None: it is to be done. Raises NotConfirmed."""
+    command = f"dwd {invocation.verb.name}"
+    if as_json or not sys.stdin.isatty():
+        raise NotConfirmed(f"{command} may cost bytes or their protection, and nobody can be asked: give --yes")
+    would = _ask(attrs.evolve(invocation, request=msgspec.structs.replace(invocation.request, dry_run=True)))
+    if isinstance(would, Failed):
+        return _fail(would, as_json=False)
+    print_report(console(stderr=True), would)
+    if not confirm(console(stderr=True), f"{command}: type yes to do it"):
+        raise NotConfirmed(f"{command}: nothing was done")
+    return None
 
 
 def _show(answer: Report | Failed, *, as_json: bool) -> int:
@@ -159,7 +200,9 @@ def build_parser() -> Parser:
         "--brick", action="append", metavar="DIR", help="of a new volume: a brick; give it once for each"
     )
     serve.add_argument("--protection", metavar="P", help="of a new volume: None, Replica2, Replica3, 4+2, ...")
-    serve.add_argument("--degraded", action="store_true", help="start although bricks are missing")
+    serve.add_argument(
+        "--metadata-mirrors", type=int, metavar="N", help="mirror the metadata on N bricks, also of one device"
+    )
     serve.add_argument("--background", action="store_true", help="return once it serves; its log is DATA/dwd.log")
     add_verbs(commands, VERBS)
     return parser
@@ -174,7 +217,7 @@ def _serve(parsed: argparse.Namespace, data: Path, *, as_json: bool) -> int:
         bricks=parsed.bricks,
         brick_paths=tuple(map(Path, parsed.brick or ())),
         protection=parsed.protection,
-        degraded=parsed.degraded,
+        metadata_mirrors=parsed.metadata_mirrors,
     )
     options = with_config(given)  # refused here, before anything is made
     if parsed.background:
@@ -217,7 +260,9 @@ def _arguments(options: ServeOptions) -> list[str]:
         arguments += ["--brick", str(path)]
     if options.protection is not None:
         arguments += ["--protection", options.protection]
-    return arguments + (["--degraded"] if options.degraded else [])
+    if options.metadata_mirrors is not None:
+        arguments += ["--metadata-mirrors", str(options.metadata_mirrors)]
+    return arguments
 
 
 # ---- verbs that do more than ask the daemon ----

@@ -12,7 +12,10 @@ import attrs
 import msgspec
 
 from dwd.model.errors import BadConfig
+from dwd.model.limits import SHARDS_MAX
 from dwd.model.protection import parse_protection
+from dwd.model.tiers import Availability, Policy, Tier, choose_policy
+from dwd.model.topology import Level
 from dwd.wire.shown import shown_name
 
 CONFIG_NAME: Final = "dwd.toml"
@@ -29,7 +32,12 @@ class ServeOptions:
     bricks: int | None = None  # so many folders below the data folder
     brick_paths: tuple[Path, ...] = ()  # or these folders
     protection: str | None = None
-    degraded: bool = False  # start although bricks are missing
+    metadata_mirrors: int | None = None  # so many, also on one device
+    tier: Tier | None = None  # chooses what is not said otherwise
+    availability: Availability | None = None
+    failure_domain: Level | None = None
+    scrub_days: int | None = None
+    strict: bool = True  # bricks and protection were said for this start: an existing volume must be so
     admin_group: str | None = None  # may use the admin socket, to observe
 
     def settings(self) -> dict[str, str]:
@@ -38,9 +46,26 @@ class ServeOptions:
             "bricks": None if self.bricks is None else str(self.bricks),
             "brick_paths": ", ".join(shown_name(os.fsencode(path)) for path in self.brick_paths) or None,
             "protection": self.protection,
+            "metadata_mirrors": None if self.metadata_mirrors is None else str(self.metadata_mirrors),
+            "tier": self.tier,
+            "availability": self.availability,
+            "failure_domain": self.failure_domain,
+            "scrub_days": None if self.scrub_days is None else str(self.scrub_days),
             "admin_group": self.admin_group,
         }
         return {name: text for name, text in texts.items() if text is not None}
+
+    @property
+    def policy(self) -> Policy:
+        """What was said, and what the tier means for the rest. Raises BadConfig."""
+        return choose_policy(
+            self.tier or Tier.INDIVIDUAL,
+            self.availability,
+            protection=None if self.protection is None else parse_protection(self.protection),
+            level=self.failure_domain,
+            scrub_days=self.scrub_days,
+            metadata_mirrors=self.metadata_mirrors or None,
+        )
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +74,11 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bricks: int | None = None
     brick_paths: tuple[str, ...] = ()
     protection: str | None = None
+    metadata_mirrors: int | None = None
+    tier: Tier | None = None
+    availability: Availability | None = None
+    failure_domain: Level | None = None
+    scrub_days: int | None = None
     admin_group: str | None = None
 
 
@@ -98,18 +128,34 @@ def with_config(given: ServeOptions) -> ServeOptions:
     path = data / CONFIG_NAME
     file = read_config(data)
     check_settings(str(path), file.bricks, bool(file.brick_paths), file.protection)
+    check_mirrors(str(path), file.metadata_mirrors)
     check_settings("command line", given.bricks, bool(given.brick_paths), given.protection)
+    check_mirrors("command line", given.metadata_mirrors)
     bricks_given = given.bricks is not None or bool(given.brick_paths)
-    return ServeOptions(
+    options = ServeOptions(
         data=data,
         bricks=given.bricks if bricks_given else file.bricks,
         brick_paths=tuple(
             brick.absolute() for brick in (given.brick_paths if bricks_given else _below(data, file.brick_paths))
         ),
         protection=given.protection or file.protection,
-        degraded=given.degraded,
+        strict=bricks_given or given.protection is not None,
+        metadata_mirrors=file.metadata_mirrors if given.metadata_mirrors is None else given.metadata_mirrors,
+        tier=given.tier or file.tier,
+        availability=given.availability or file.availability,
+        failure_domain=given.failure_domain or file.failure_domain,
+        scrub_days=file.scrub_days if given.scrub_days is None else given.scrub_days,
         admin_group=given.admin_group or file.admin_group,
     )
+    _check_policy(path, options)
+    return options
+
+
+def _check_policy(path: Path, options: ServeOptions) -> None:
+    try:
+        _ = options.policy
+    except BadConfig as error:
+        raise BadConfig(f"{path}, or the command line: {error}") from error
 
 
 def check_settings(where: str, bricks: int | None, has_paths: bool, protection: str | None) -> None:  # noqa: FBT001
@@ -127,6 +173,12 @@ def check_settings(where: str, bricks: int | None, has_paths: bool, protection: 
             parse_protection(protection)
         except BadConfig as error:
             raise BadConfig(f"{where}: {error}") from error
+
+
+def check_mirrors(where: str, mirrors: int | None) -> None:
+    """See that a number of mirrors is possible. Raises BadConfig."""
+    if mirrors is not None and not 0 <= mirrors <= SHARDS_MAX:
+        raise BadConfig(f"{where}: metadata mirrors = {mirrors}: give a number from 0 to {SHARDS_MAX}")
 
 
 def _below(folder: Path, paths: tuple[str, ...]) -> tuple[Path, ...]:

@@ -29,6 +29,21 @@ class Brick(Protocol):
     def id(self) -> BrickId:
         """The identity in its superblock."""
 
+    @property
+    def uuid(self) -> bytes:
+        """What tells it from every other folder that was ever given its id."""
+
+    def probe(self) -> None:
+        """See that the folder is still there, and still this brick. Changes nothing. Blocks.
+
+        Raises:
+            BrickFault: it is gone, or cannot be read.
+            VolumeMismatch: another brick lies in its place.
+        """
+
+    def close(self) -> None:
+        """Close the files that are kept open for reading; another read opens them anew."""
+
     def write_shard(self, segment: SegmentId, index: ShardIndex, image: Sequence[bytes | memoryview]) -> None:
         """Store a shard (header page, then body), durable when this returns, its name too. Blocks."""
 
@@ -39,7 +54,8 @@ class Brick(Protocol):
 
         Raises:
             CorruptShard: a checksum, the header or the length is wrong, or it is another shard.
-            BrickFault: the shard is missing, or the disk failed.
+            ShardMissing: there is no such file.
+            BrickFault: the disk failed.
         """
 
     def verify_shard(self, segment: SegmentId, index: ShardIndex) -> None:
@@ -143,6 +159,43 @@ class Wal(Protocol):
 
     def forget_before(self, position: int) -> None:
         """Files whose records all lie before the record with this sequence number may go. Blocks."""
+
+
+@attrs.frozen
+class MirrorPlan:
+    """What is to be done about the mirrors of the metadata."""
+
+    leave: tuple[BrickId, ...] = ()
+    join: tuple[BrickId, ...] = ()
+    renew: tuple[BrickId, ...] = ()  # their logs have grown long: a new snapshot is due
+
+
+class Mirrors(Protocol):
+    """The copies of log and state store on bricks (DESIGN D5). What fails is given up, said, and tried again later.
+
+    To join: begin_joining(), fill(), follow(); then flush the state store, and admit().
+    """
+
+    def survey(self) -> MirrorPlan:
+        """Look at every brick. Blocks."""
+
+    def leave(self, brick: BrickId) -> None:
+        """End a mirror that is not wanted there any more. Never blocks."""
+
+    def begin_joining(self, brick: BrickId, cut: bytes) -> None:
+        """Keep every record from now on for a new mirror; `cut` stands for all before. Never blocks."""
+
+    def fill(self, brick: BrickId) -> bool:
+        """Begin the new mirror's log. Blocks. False: it is given up."""
+
+    def follow(self, brick: BrickId) -> bool:
+        """Give the new mirror every record from now on. Hardly blocks. False: it is given up."""
+
+    def admit(self, brick: BrickId) -> None:
+        """Give it its snapshot, of what the state store has flushed; then it counts. Blocks."""
+
+    def renew(self, brick: BrickId, position: int) -> None:
+        """Take a new snapshot; then the mirror's log may forget what lies before this record. Blocks."""
 
 
 class WallClock(Protocol):

@@ -132,6 +132,9 @@ def _add_mount(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--brick", type=Path, action="append", default=[], metavar="DIR", help="of a new volume: a brick; once for each"
     )
     mount.add_argument("--protection", metavar="P", help="of a new volume: None, Replica2, Replica3, 4+2, ... (4+2)")
+    mount.add_argument(
+        "--metadata-mirrors", type=int, metavar="N", help="mirror the metadata on N bricks, also of one device"
+    )
     mount.add_argument("-o", dest="options", action="append", default=[], metavar="OPT,...", help="see below")
     mount.add_argument("--foreground", action="store_true", help="do not return until it is unmounted; log to stderr")
     mount.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
@@ -170,7 +173,9 @@ def _volume(parsed: argparse.Namespace) -> VolumeOptions:
         raise BadConfig(f"--bricks {parsed.bricks}: at least 1")
     data = (parsed.data or default_data()).expanduser().resolve()
     bricks = tuple(path.expanduser().resolve() for path in parsed.brick)
-    return VolumeOptions(data, parsed.bricks, bricks, parsed.protection)
+    if parsed.metadata_mirrors is not None and parsed.metadata_mirrors < 0:
+        raise BadConfig(f"--metadata-mirrors {parsed.metadata_mirrors}: at least 0")
+    return VolumeOptions(data, parsed.bricks, bricks, parsed.protection, parsed.metadata_mirrors)
 
 
 def _arguments(parsed: argparse.Namespace, volume: VolumeOptions, mountpoint: Path) -> list[str]:
@@ -182,6 +187,8 @@ def _arguments(parsed: argparse.Namespace, volume: VolumeOptions, mountpoint: Pa
         arguments += ["--brick", str(path)]
     if volume.protection is not None:
         arguments += ["--protection", volume.protection]
+    if volume.metadata_mirrors is not None:
+        arguments += ["--metadata-mirrors", str(volume.metadata_mirrors)]
     for words in parsed.options:
         arguments += ["-o", words]
     return [*arguments, "--", str(mountpoint)]

@@ -56,6 +56,7 @@ class VolumeOptions:
     bricks: int | None = None
     brick_paths: tuple[Path, ...] = ()
     protection: str | None = None
+    metadata_mirrors: int | None = None
 
 
 def default_data() -> Path:

@@ -1,8 +1,7 @@
 """Starts the local daemon when nobody listens: the embedded default.
 
 `dwd serve --background` does the work; it returns once the daemon serves, and says why if it does not.
-The first start makes the volume if it is not there. A later one is a recovery: it goes on without a
-brick that has been lost meanwhile.
+The first start makes the volume if it is not there. A later one is a recovery.
 """
 
 import os
@@ -68,17 +67,19 @@ class EmbeddedDaemon:
         self._restart = True
 
     def _arguments(self) -> list[str]:
-        """A volume that exists knows its bricks and its protection."""
+        """A volume that exists knows its bricks and its protection, unless its data folder was lost meanwhile."""
         volume = self._volume
         arguments = ["--data", str(volume.data)]
-        if self._restart:
-            return [*arguments, "--degraded"]
+        if self._restart and (volume.data / "identity").exists():
+            return arguments
         if volume.bricks is not None:
             arguments += ["--bricks", str(volume.bricks)]
         for path in volume.brick_paths:
             arguments += ["--brick", str(path)]
         if volume.protection is not None:
             arguments += ["--protection", volume.protection]
+        if volume.metadata_mirrors is not None:
+            arguments += ["--metadata-mirrors", str(volume.metadata_mirrors)]
         return arguments
 
 

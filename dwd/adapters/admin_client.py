@@ -25,7 +25,7 @@ from dwd.wire.admin import (
     encode_call,
 )
 from dwd.wire.reports import Report
-from dwd.wire.verbs import Request, Verb
+from dwd.wire.verb import Request, Verb
 
 ANSWER_S_MAX: Final = 30  # six heartbeats of a long call
 

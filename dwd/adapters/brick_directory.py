@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from dwd.adapters.brick_faults import brick_error, brick_errors
-from dwd.adapters.brick_identity import SHARDS, check_brick, make_brick, shard_directory
+from dwd.adapters.brick_faults import brick_errors, read_error
+from dwd.adapters.brick_identity import SHARDS, check_brick, make_brick, probe_brick, shard_directory
 from dwd.adapters.cached_open import open_cached
 from dwd.adapters.durable_files import create_file
 from dwd.adapters.shard_files import OpenShard, OpenShards, OpenShardsStatistics
@@ -70,8 +70,22 @@ class BrickDirectory:
         """What the folder says of itself."""
         return self._superblock
 
+    @property
+    def uuid(self) -> bytes:
+        """What tells it from every other folder that was ever given its id."""
+        return self._superblock.uuid
+
+    def probe(self) -> None:
+        """See that the folder is still there, and still this brick. Changes nothing. Blocks.
+
+        Raises:
+            BrickFault: it is gone, or cannot be read.
+            VolumeMismatch: another brick lies in its place.
+        """
+        probe_brick(self._path, self._superblock)
+
     def close(self) -> None:
-        """Close the files that are kept open for reading."""
+        """Close the files that are kept open for reading; another read opens them anew."""
         self._open.close()
 
     def statistics(self) -> OpenShardsStatistics:
@@ -97,7 +111,8 @@ class BrickDirectory:
 
         Raises:
             CorruptShard: a checksum, the header or the length is wrong, or it is another shard.
-            BrickFault: the shard is missing, or the disk failed.
+            ShardMissing: there is no such file.
+            BrickFault: the disk failed.
             FormatTooNew: a newer version wrote it.
         """
         key = (segment, index)
@@ -110,7 +125,7 @@ class BrickDirectory:
             finally:
                 self._open.give_back(shard)
         except OSError as error:
-            raise brick_error(self._path, f"read shard {segment:016x}.{index}", error) from error
+            raise read_error(self._path, f"read shard {segment:016x}.{index}", error) from error
         except (CorruptShard, FormatTooNew) as error:
             self._open.drop(key)  # a shard that is mended is another file
             raise self._located(segment, index, error) from error
@@ -124,7 +139,7 @@ class BrickDirectory:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise brick_error(self._path, f"verify shard {segment:016x}.{index}", error) from error
+            raise read_error(self._path, f"verify shard {segment:016x}.{index}", error) from error
         except (CorruptShard, FormatTooNew) as error:
             raise self._located(segment, index, error) from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from dwd.model.errors import BrickFault, NoSpace
+from dwd.model.errors import BrickFault, NoSpace, ShardMissing
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REMEDIES: Final = MappingProxyType(
@@ -29,6 +29,12 @@ def brick_error(path: Path, operation: str, error: OSError) -> BrickFault | NoSp
         return NoSpace(f"brick {path}: cannot {operation}: {error.strerror}; remove files or add bricks")
     remedy = _REMEDIES.get(error.errno or 0, "check the disk and the kernel log")
     return BrickFault(f"brick {path}: cannot {operation}: {error.strerror}; {remedy}")
+
+
+def read_error(path: Path, operation: str, error: OSError) -> BrickFault | NoSpace:
+    """What to raise for an OSError of reading a shard: the absence of its file is told from a failing disk."""
+    fault = brick_error(path, operation, error)
+    return ShardMissing(str(fault)) if error.errno == errno.ENOENT else fault
 
 
 @contextmanager

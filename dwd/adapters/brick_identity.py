@@ -89,6 +89,30 @@ def check_brick(path: Path, volume: VolumeId, brick: BrickId) -> Superblock:
     return superblock
 
 
+def probe_brick(path: Path, expected: Superblock) -> None:
+    """See that a folder is still the brick that was opened there; one good copy suffices. Changes nothing.
+
+    Raises:
+        VolumeMismatch: another brick lies in its place.
+        BrickFault: it is gone, or cannot be read.
+    """
+    if not (path / SHARDS).is_dir():
+        raise BrickFault(f"brick {path}: the folder is gone, or its shards are; mount its disk, or replace the brick")
+    problems = []
+    for copy in _COPIES:
+        try:
+            found = _read_copy(path / copy)
+        except (OSError, BrickFault, FormatTooNew) as error:
+            problems.append(f"{copy}: {error}")
+            continue
+        if found == expected:
+            return
+        raise VolumeMismatch(
+            f"brick {path}: {expected} lay here, and now it is another ({found}); mount the right disk"
+        )
+    raise BrickFault(f"brick {path}: no superblock ({'; '.join(problems)}); mount its disk, or replace the brick")
+
+
 def load_superblock(path: Path) -> Superblock:
     """Read both copies; mend one from the other."""
     if not path.is_dir():

@@ -4,16 +4,25 @@ identity      which volume this is (dwd.codec.volume_identity)
 lock          held by the daemon that owns the folder
 wal/          the log
 store/        the state store
+mirrors       which copies of the metadata count, if there are mirrors (dwd.codec.mirror_set)
+restored/     a mirror's copy that is being put in the place of what was lost
+damaged/      what was there before, of the last time
 bricks/       the bricks, unless they were given elsewhere
 dwd.sock, mount.sock, dwd.toml, dwd.log, dwfs.log
 """
 
 import fcntl
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from dwd.adapters.durable_files import make_directories, replace_file
+import attrs
+
+from dwd.adapters.durable_files import make_directories, replace_file, sync_directory
+from dwd.codec.mirror_set import MirrorSet, encode_mirror_set
 from dwd.codec.volume_identity import VolumeIdentity, decode_identity, encode_identity
 from dwd.model.errors import CorruptIdentity, DataBusy, FormatTooNew, StoreFailed, VolumeMismatch
 from dwd.ports import BrickSpace
@@ -24,8 +33,16 @@ MOUNT_SOCKET: Final = "mount.sock"
 _IDENTITY: Final = "identity"
 _LOCK: Final = "lock"
 _LOGS: Final = ("dwd.log", "dwd.log.1", "dwfs.log", "dwfs.log.1")
+_SET: Final = "mirrors"
+_RESTORED: Final = "restored"
+_DAMAGED: Final = "damaged"
+_WAL: Final = "wal"
+_STORE: Final = "store"
 _OURS: Final = frozenset(
-    {_LOCK, _IDENTITY + ".new", "dwd.toml", "bricks", ADMIN_SOCKET, MOUNT_SOCKET, "lost+found", *_LOGS}
+    {
+        *(_LOCK, _IDENTITY + ".new", _SET, _SET + ".new", _RESTORED, _DAMAGED, "dwd.toml", "bricks"),
+        *(ADMIN_SOCKET, MOUNT_SOCKET, "lost+found", *_LOGS),
+    }
 )
 
 
@@ -82,12 +99,51 @@ class DataFolder:
     @property
     def wal(self) -> Path:
         """The folder of the log."""
-        return self.path / "wal"
+        return self.path / _WAL
 
     @property
     def store(self) -> Path:
         """The file of the state store."""
-        return self.path / "store" / "namespace.db"
+        return self.path / _STORE / "namespace.db"
+
+    @property
+    def set(self) -> Path:
+        """The file that says which copies of the metadata count."""
+        return self.path / _SET
+
+    def put_set(self, mirrors: MirrorSet) -> None:
+        """Say which copies of the metadata count, durably. Raises StoreFailed."""
+        try:
+            replace_file(self.set, encode_mirror_set(mirrors))
+        except OSError as error:
+            raise StoreFailed(f"{self.set}: {error.strerror}") from error
+
+    def begin_restoring(self) -> "Restoring":
+        """An empty folder for the log and the state store that are to take the places of ours. Raises StoreFailed."""
+        new = self.path / _RESTORED
+        with _store_errors(new):
+            shutil.rmtree(new, ignore_errors=True)
+            (new / _STORE).mkdir(parents=True, mode=0o700)
+        return Restoring(new / _WAL, new / _STORE / self.store.name)
+
+    def end_restoring(self) -> None:
+        """Put what was restored in its place; what was there is kept aside. Raises StoreFailed.
+
+        A power cut in the middle leaves a folder whose log or state store is missing: it is restored again.
+        """
+        new, aside = self.path / _RESTORED, self.path / _DAMAGED
+        with _store_errors(self.path):
+            for name in (_WAL, _STORE):
+                sync_directory(new / name)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(mode=0o700)
+            for name in (_STORE, _WAL):
+                if (self.path / name).exists():
+                    (self.path / name).rename(aside / name)
+            for name in (_WAL, _STORE):
+                (new / name).rename(self.path / name)
+            sync_directory(self.path)
+            shutil.rmtree(new, ignore_errors=True)
 
     def brick(self, written: str) -> Path:
         """A brick's folder, as the identity writes it."""
@@ -105,6 +161,27 @@ class DataFolder:
     def wal_bytes(self) -> int:
         """Bytes of the log's files."""
         return sum(file.stat().st_size for file in self.wal.glob("*.wal"))
+
+
+@attrs.frozen
+class Restoring:
+    """Where a copy of the metadata is to be written."""
+
+    wal: Path
+    store: Path
+
+
+@contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error.strerror}") from error
+
+
+def holds_remains(folder: Path) -> bool:
+    """Whether there is nothing but what a volume leaves that lost its identity."""
+    return set(os.listdir(folder)) <= _OURS | {_WAL, _STORE, _IDENTITY}
 
 
 def read_identity(folder: Path) -> VolumeIdentity | None:

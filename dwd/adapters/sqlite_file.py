@@ -121,8 +121,8 @@ class SqliteFile:
         try:
             _check_volume(path, writer, volume)
             writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            (applied,) = _index.unpack(_read_meta(path, writer, _APPLIED))
-            return cls(path, _connect(path, "ro", _READER_CACHE), writer, LogIndex(applied))
+            applied = applied_index_of(path, writer)
+            return cls(path, _connect(path, "ro", _READER_CACHE), writer, applied)
         except sqlite3.Error as error:
             writer.close()
             raise _fault(path, error) from error
@@ -212,6 +212,12 @@ def _connect(path: Path, mode: str, cache_bytes: int) -> sqlite3.Connection:
 def connect_snapshot(path: Path, cache_bytes: int) -> sqlite3.Connection:
     """A connection of its own for a long read transaction. Raises sqlite3.Error."""
     return _connect(path, "ro", cache_bytes)
+
+
+def applied_index_of(path: Path, connection: sqlite3.Connection) -> LogIndex:
+    """The last command whose effects the file holds. Raises sqlite3.Error, CorruptStore."""
+    (applied,) = _index.unpack(_read_meta(path, connection, _APPLIED))
+    return LogIndex(applied)
 
 
 def _check_header(path: Path) -> None:

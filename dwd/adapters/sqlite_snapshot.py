@@ -3,15 +3,18 @@
 It must be opened in the process that owns the store. A long life lets SQLite's log grow.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
-from dwd.adapters.sqlite_file import SNAPSHOT_CACHE, connect_snapshot, unseal
+from dwd.adapters.sqlite_file import SNAPSHOT_CACHE, applied_index_of, connect_snapshot, unseal
 from dwd.model.checks import InvariantViolated
 from dwd.model.errors import CorruptStore
+from dwd.model.ids import LogIndex
 
 _PAGE_ROWS: Final = 512
 _GET: Final = "SELECT v FROM kv WHERE k = ?"
@@ -56,6 +59,24 @@ class SqliteSnapshot:
         """The row with the greatest key in [start, end), or None."""
         row = self._connection.execute(_LAST, (start, end)).fetchone()
         return None if row is None else (row[0], unseal(self._path, row[0], row[1]))
+
+
+def copy_state(path: Path, target: Path) -> LogIndex:
+    """Write what the last flush left into a new file, and say which command was the last in it. Blocks.
+
+    The file is not synced yet.
+
+    Raises:
+        CorruptStore: the store cannot be read, or the copy not be written.
+    """
+    try:
+        with closing(connect_snapshot(path, SNAPSHOT_CACHE)) as connection:
+            connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(target),))  # a name is bytes
+        # Nothing may appear beside the copy: it is not opened as a store is.
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(target))}?mode=ro&immutable=1", uri=True)) as copy:
+            return applied_index_of(target, copy)
+    except sqlite3.Error as error:
+        raise CorruptStore(f"{path}: could not be copied to {target}: {error}") from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 A volume in the making has its identity first, marked so: what a power cut interrupts, the next start finishes.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -15,39 +16,38 @@ from dwd.adapters.data_folder import DataFolder
 from dwd.codec.volume_identity import BrickPlace, VolumeIdentity
 from dwd.model.errors import BadConfig, BrickFault, DwError
 from dwd.model.ids import BrickId, NodeId, VolumeId
-from dwd.model.protection import Protection, parse_protection
+from dwd.model.protection import Protection, fitting, parse_protection
 
+_log = logging.getLogger(__name__)
 _BRICKS: Final = 6  # of a new volume for which nothing was said
 _FIRST_NODE: Final = NodeId(1)
-# The strongest that fits a number of bricks when nothing was said (D9): two may be lost where that is possible.
-_FITTING: Final = {1: (1, 0), 2: (1, 1), 3: (1, 2), 4: (2, 2), 5: (3, 2)}
-_WIDEST: Final = (4, 2)
+_DEFAULT: Final = Protection(4, 2)  # or the strongest that fits: two may be lost where that is possible
 
 
-def fitting_protection(bricks: int) -> Protection:
-    """The default for so many bricks."""
-    return Protection(*_FITTING.get(bricks, _WIDEST))
-
-
-def plan_volume(data: Path, bricks: int | None, paths: Sequence[Path], protection: str | None) -> VolumeIdentity:
-    """What a new volume in a data folder will be. Nothing is made yet.
+def plan_volume(
+    data: Path, bricks: int | None, paths: Sequence[Path], protection: str | None, tier: Protection | None = None
+) -> VolumeIdentity:
+    """What a new volume in a data folder will be; `tier`: what the tier that was named means. Nothing is made yet.
 
     Raises:
         BadConfig: the protection needs more bricks than there are.
         VolumeMismatch, BrickFault: a folder cannot become a brick.
     """
-    identity = _plan_identity(bricks, paths, protection)
+    identity = _plan_identity(bricks, paths, protection, tier)
     for place in identity.bricks:
         check_unused(data / place.path)
     return identity
 
 
-def _plan_identity(bricks: int | None, paths: Sequence[Path], protection: str | None) -> VolumeIdentity:
+def _plan_identity(
+    bricks: int | None, paths: Sequence[Path], protection: str | None, tier: Protection | None
+) -> VolumeIdentity:
+    """What a tier means stays wanted with fewer bricks; what is stored meanwhile is the strongest that fits."""
     written = [str(path) for path in paths] or [f"bricks/{i}" for i in range(bricks or _BRICKS)]
     if len(set(written)) != len(written):
         raise BadConfig("a brick is named twice")
-    chosen = fitting_protection(len(written)) if protection is None else parse_protection(protection)
-    if chosen.width > len(written):
+    chosen = tier or fitting(_DEFAULT, len(written)) if protection is None else parse_protection(protection)
+    if protection is not None and chosen.width > len(written):
         raise BadConfig(
             f"protection {chosen.name} needs {chosen.width} bricks, and there are {len(written)}; "
             "add bricks or choose another"
@@ -81,27 +81,19 @@ def make_bricks(folder: DataFolder, identity: VolumeIdentity) -> None:
         create_brick(folder.brick(place.path), identity.volume, place.id).close()
 
 
-def open_bricks(folder: DataFolder, identity: VolumeIdentity, *, degraded: bool) -> Mapping[BrickId, BrickDirectory]:
-    """Open the bricks; with `degraded` those that may be lost may be missing.
+def open_bricks(folder: DataFolder, identity: VolumeIdentity) -> Mapping[BrickId, BrickDirectory]:
+    """Open the bricks that are here: the others are left out, and the log says why.
 
     Raises:
-        BrickFault, VolumeMismatch, FormatTooNew: a brick is missing, another's, or cannot be written.
+        VolumeMismatch, FormatTooNew: a folder is another's brick, or a newer version's.
     """
     opened: dict[BrickId, BrickDirectory] = {}
-    missing: list[DwError] = []
     try:
         for place in identity.bricks:
             try:
                 opened[place.id] = open_brick(folder.brick(place.path), identity.volume, place.id)
             except BrickFault as fault:
-                missing.append(fault)
-        if missing and not degraded:
-            raise BrickFault(f"{missing[0]} (to start without it all the same: --degraded)")
-        if len(missing) > identity.protection.m:
-            raise BrickFault(
-                f"{len(missing)} bricks are missing, and protection {identity.protection.name} "
-                f"bears the loss of {identity.protection.m}: {missing[0]}"
-            )
+                _log.warning("started without brick %d: %s", place.id, fault)
     except DwError:
         for brick in opened.values():
             brick.close()

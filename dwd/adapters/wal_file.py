@@ -10,6 +10,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -77,6 +78,37 @@ class FileWal:
         """The last record that survives a power cut."""
         return self._synced_sequence
 
+    @property
+    def first_sequence(self) -> int:
+        """The first record that is kept, or will be the first."""
+        return self._files[min(self._files)]
+
+    @property
+    def file_bytes(self) -> int:
+        """Of its files, in full: what it may take on the disk."""
+        return len(self._files) * WAL_FILE_BYTES
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing can be written to it any more."""
+        return self._failed
+
+    def check_there(self) -> None:
+        """See that the file that is written still has its name.
+
+        Raises:
+            WalFault: somebody deleted or replaced it, or its folder.
+        """
+        with self._lock:
+            self._check_usable()
+            path = _path(self._directory, self._number)
+            ours = os.fstat(self._descriptor)
+        try:
+            if not os.path.samestat(path.stat(), ours):
+                raise FileNotFoundError(errno.ENOENT, "it was replaced by another", str(path))
+        except OSError as error:
+            raise self._failure("find", error) from error
+
     def append(self, payload: bytes) -> None:
         """Add one record; it is in the file when this returns.
 
@@ -85,8 +117,8 @@ class FileWal:
             WalFault: the disk failed.
         """
         invariant(len(payload) <= WAL_RECORD_BYTES_MAX, "W1", ("bytes of a record", len(payload)))
-        invariant(not self._failed, "W2", "the log is used after it failed")
         with self._lock:
+            self._check_usable()
             try:
                 self._append(payload)
             except OSError as error:
@@ -94,8 +126,8 @@ class FileWal:
 
     def sync(self) -> None:
         """Make every record appended so far survive a power cut. Blocks. Appends may go on meanwhile."""
-        invariant(not self._failed, "W2", "the log is used after it failed")
         with self._lock:
+            self._check_usable()
             target = self.appended_sequence
             if self._synced_sequence == target:
                 return
@@ -129,9 +161,24 @@ class FileWal:
             raise self._failure("delete files of", error) from error
 
     def close(self) -> None:
-        """Sync, then give the file back."""
-        self.sync()
-        os.close(self._descriptor)
+        """Sync, then give the file back. After a failure there is nothing to sync, and it was told before."""
+        try:
+            if not self._failed:
+                self.sync()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Give the file back as it is; nothing can be done with the log afterwards."""
+        with self._lock:
+            self._failed = True
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _check_usable(self) -> None:
+        if self._failed:
+            raise WalFault(f"the log in {self._directory} has failed before and is not written to again")
 
     def _failure(self, action: str, error: OSError) -> WalFault:
         self._failed = True
@@ -191,8 +238,41 @@ def open_wal(directory: Path, volume: VolumeId) -> tuple[FileWal, Iterator[tuple
         WalFault: the disk failed.
         NoSpace: there is no room to begin a log.
     """
-    try:
+    with _opening(directory):
         return _open(directory, volume)
+
+
+def begin_wal(directory: Path, volume: VolumeId, first_sequence: int) -> FileWal:
+    """Begin a log in an empty directory whose first record will have this sequence number. Blocks.
+
+    Raises:
+        WalFault: the disk failed.
+        NoSpace: there is no room to begin a log.
+    """
+    with _opening(directory):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _create_file(directory, FileHeader(volume, 1, first_sequence))
+        return FileWal(directory, volume, {1: first_sequence}, first_sequence, PAGE_BYTES)
+
+
+def records_after(directory: Path, volume: VolumeId, sequence: int) -> Iterator[tuple[int, bytes]]:
+    """The records behind this one, in order. Blocks. Raises as open_wal()."""
+    with _opening(directory):
+        for path in sorted(directory.glob(f"*{_SUFFIX}")):
+            for found, payload in _payloads([_recover(path, volume)]):
+                if found > sequence:
+                    yield found, payload
+
+
+def has_wal(directory: Path) -> bool:
+    """Whether there is a file of a log. Blocks."""
+    return any(directory.glob(f"*{_SUFFIX}"))
+
+
+@contextmanager
+def _opening(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(f"no room for the log in {directory}: free some space there") from error

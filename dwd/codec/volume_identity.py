@@ -1,30 +1,18 @@
 """Which volume a data folder holds, what it was made as, and where its bricks are: DATA/identity.
 
-    offset  bytes
-    0       8      magic "dwfs-vol"
-    8       4      format version (1)
-    12      4      length of the body
-    16      8      XXH3-64 of all the others: the 16 bytes before, and the body
-    24      -      msgpack of VolumeIdentity
-
-Integers are little-endian.
+A sealed value (dwd.codec.sealed_value) with the magic "dwfs-vol".
 """
 
-import struct
 from typing import Final
 
 import msgspec
-import xxhash
 
-from dwd.model.errors import CorruptIdentity, FormatTooNew
+from dwd.codec.sealed_value import seal_value, unseal_value
 from dwd.model.ids import BrickId, NodeId, VolumeId
 from dwd.model.protection import Protection
 
 VERSION: Final = 1
 _MAGIC: Final = b"dwfs-vol"
-_FIELDS: Final = struct.Struct("<8sII")
-_CHECK: Final = struct.Struct("<Q")
-_HEADER_BYTES: Final = _FIELDS.size + _CHECK.size
 
 
 class BrickPlace(msgspec.Struct, frozen=True, array_like=True):
@@ -45,19 +33,12 @@ class VolumeIdentity(msgspec.Struct, frozen=True, array_like=True):
     made: bool  # False while the volume is in the making: opening it finishes that
 
 
-_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(VolumeIdentity)
 
 
 def encode_identity(identity: VolumeIdentity) -> bytes:
     """The content of the file."""
-    body = _encoder.encode(identity)
-    fields = _FIELDS.pack(_MAGIC, VERSION, len(body))
-    return fields + _CHECK.pack(_checksum(fields, body)) + body
-
-
-def _checksum(fields: bytes, body: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(fields + body)
+    return seal_value(_MAGIC, VERSION, identity)
 
 
 def decode_identity(raw: bytes) -> VolumeIdentity:
@@ -67,20 +48,4 @@ def decode_identity(raw: bytes) -> VolumeIdentity:
         CorruptIdentity: it is damaged or no such file.
         FormatTooNew: a newer version wrote it.
     """
-    if len(raw) < _HEADER_BYTES:
-        raise CorruptIdentity(f"{len(raw)} bytes are too few")
-    fields, body = raw[: _FIELDS.size], raw[_HEADER_BYTES:]
-    magic, version, length = _FIELDS.unpack(fields)
-    (check,) = _CHECK.unpack_from(raw, _FIELDS.size)
-    if magic != _MAGIC:
-        raise CorruptIdentity("it does not begin with the magic of a dwfs volume")
-    if _checksum(fields, body) != check:
-        raise CorruptIdentity("its bytes do not match their checksum")
-    if version > VERSION:
-        raise FormatTooNew(f"format version {version}; this program reads up to {VERSION}: use a newer one")
-    if version < 1 or len(body) != length:
-        raise CorruptIdentity("its header contradicts its body")
-    try:
-        return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
-        raise CorruptIdentity(f"its body cannot be decoded: {error}") from error
+    return unseal_value(raw, _MAGIC, VERSION, _decoder)

@@ -35,7 +35,8 @@ from dwd.wire.admin import (
     result,
 )
 from dwd.wire.reports import Report
-from dwd.wire.verbs import VERBS, AnyVerb, Permission, Request, Verb
+from dwd.wire.verb import AnyVerb, Permission, Request, Verb
+from dwd.wire.verbs import VERBS
 
 IDLE_S_MAX: Final = 60.0  # drop the connection; from one answer to the end of the next call's frame
 SEND_S_MAX: Final = 10.0  # drop the connection; a caller that does not read

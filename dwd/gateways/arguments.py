@@ -1,18 +1,19 @@
 """The arguments of the command line: a parser made from the verb registry, and requests made from what it found.
 
 Rules: a request's fields are its arguments (dwd.wire.parameters), and its defaults are theirs. No
-verb is known here by name. What cannot be understood raises Usage and never ends the process.
+verb is known here by name. One that may destroy something has --yes, which is for whoever asks first.
+What cannot be understood raises Usage and never ends the process.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, TypeAlias
 
 import msgspec
 
 from dwd.model.errors import Refusal
 from dwd.wire.parameters import Parameter, parameters
-from dwd.wire.verbs import AnyVerb, Request
+from dwd.wire.verb import AnyVerb, AuditClass, PathKind, Request
 
 _FIELD: Final = "field_"  # before a request's field among the parsed arguments: none can hide an option of ours
 
@@ -21,6 +22,12 @@ class Usage(Refusal):
     """The command line cannot be understood."""
 
     code = "usage"
+
+
+class NotConfirmed(Refusal):
+    """Somebody has to say yes to it first."""
+
+    code = "not-confirmed"
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,6 +76,8 @@ def _add_verb(commands: Commands, word: str, verb: AnyVerb) -> None:
     parser = commands.add_parser(word, help=verb.summary, description=verb.summary)
     parser.set_defaults(verb=verb.name)
     add_common(parser)
+    if verb.audit is AuditClass.DESTRUCTIVE:
+        parser.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
     for parameter in parameters(verb.request):
         _add_parameter(parser, parameter)
 
@@ -105,13 +114,18 @@ def _add_parameter(parser: Parser, parameter: Parameter) -> None:
         )
 
 
-def request_of(verb: AnyVerb, parsed: argparse.Namespace) -> Request:
-    """The request that was typed.
+def request_of(
+    verb: AnyVerb, parsed: argparse.Namespace, complete: Callable[[PathKind, str], str] | None = None
+) -> Request:
+    """The request that was typed; `complete` makes of a typed path what the daemon is to read.
 
     Raises:
         Usage: a value is out of its range.
     """
     fields = {name.removeprefix(_FIELD): value for name, value in vars(parsed).items() if name.startswith(_FIELD)}
+    if complete is not None:
+        kinds = {one.name: one.path for one in parameters(verb.request) if one.path is not None and one.name in fields}
+        fields |= {name: complete(kind, fields[name]) for name, kind in kinds.items()}
     try:
         return msgspec.convert(fields, verb.request)
     except msgspec.ValidationError as error:

@@ -30,10 +30,18 @@ _DAY_S: Final = 86400
 _STYLES: Final = {
     "serving": "green",
     "online": "green",
+    "whole": "green",
+    "healing": "yellow",
+    "waiting": "yellow",
+    "suspected": "yellow",
+    "draining": "yellow",
     "degraded": "yellow",
     "warning": "yellow",
     "missing": "red",
     "faulted": "red",
+    "other-volume": "red",
+    "ejected": "red",
+    "unreadable": "red",
     "error": "red",
 }
 
@@ -59,6 +67,15 @@ def failure_json(failure: Failed) -> str:
 def print_report(to: Console, report: Report) -> None:
     """Show a report to a person."""
     _print_struct(to, report, "")
+
+
+def confirm(to: Console, question: str) -> bool:
+    """Ask the person who sits there; only a typed yes is one."""
+    to.print(Text(shown_text(question)))
+    try:
+        return input().strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
 def print_failure(to: Console, program: str, failure: Failed) -> None:
@@ -125,8 +142,9 @@ def _units(struct: type[msgspec.Struct]) -> dict[str, str]:
     found: dict[str, str] = {}
     for field in msgspec.structs.fields(struct):
         info = msgspec.inspect.type_info(field.type)
-        if isinstance(info, msgspec.inspect.Metadata) and info.extra:
-            found[field.name] = str(info.extra["unit"])
+        for part in info.types if isinstance(info, msgspec.inspect.UnionType) else (info,):
+            if isinstance(part, msgspec.inspect.Metadata) and part.extra:
+                found[field.name] = str(part.extra["unit"])
     return found
 
 
@@ -139,6 +157,8 @@ def _cell(value: object, unit: str | None) -> Text:
         return Text("yes" if value else "no")
     if isinstance(value, float):
         return Text(f"{value:g}")
+    if isinstance(value, tuple):
+        return Text(" ").join(_cell(item, unit) for item in value) if value else Text("-")
     text = shown_text(str(value))
     return Text(text, style=_STYLES.get(text, ""))
 

@@ -87,6 +87,36 @@ class NoSpace(Refusal):
     errno = errno.ENOSPC
 
 
+class UnknownBrick(Refusal):
+    """There is no brick with this id, or not any more."""
+
+    code = "unknown-brick"
+
+
+class BrickInUse(Refusal):
+    """A brick holds something or works, and so cannot be removed or replaced without force."""
+
+    code = "brick-in-use"
+
+
+class NotSafe(Refusal):
+    """It would leave bytes below their protection, or lose them; the text says how many. It can be forced."""
+
+    code = "not-safe"
+
+
+class TooSmall(Refusal):
+    """A folder has less room than what it is to hold."""
+
+    code = "too-small"
+
+
+class NothingToDo(Refusal):
+    """What was asked for concerns something that is not under way."""
+
+    code = "nothing-to-do"
+
+
 class NotLeader(Refusal):
     """This node does not lead its group: only a leader may propose."""
 
@@ -105,6 +135,12 @@ class BrickFault(Fault):
     """A brick is missing, read-only or fails its I/O."""
 
     code = "brick-fault"
+
+
+class ShardMissing(BrickFault):
+    """A brick does not have a shard that it should have; the brick itself may be in order, or gone."""
+
+    code = "shard-missing"
 
 
 class CorruptShard(Fault):

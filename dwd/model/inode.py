@@ -5,6 +5,7 @@ import stat
 import msgspec
 
 from dwd.model.ids import InodeNumber, LogIndex
+from dwd.model.protection import Protection
 from dwd.model.units import div_ceil
 
 _PERMISSIONS = 0o7777
@@ -32,6 +33,7 @@ class Inode(msgspec.Struct, frozen=True, array_like=True):
     parent: InodeNumber = InodeNumber(0)  # of a directory
     target: bytes = b""  # of a symbolic link
     xattr_bytes: int = 0  # names and values together
+    protection: Protection | None = None  # of its bytes, or of what is made in it; None: the volume's
 
     @property
     def is_directory(self) -> bool:

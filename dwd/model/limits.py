@@ -32,6 +32,7 @@ DIRECTORY_PAGE_ENTRIES_MAX: Final = 1024  # the reply is cut there; the cookie g
 DIRECTORY_PAGE_BYTES_MAX: Final = 256 * KIB  # likewise: a link's target may have 4 KiB
 REQUEST_FIELD_BYTES_MAX: Final = 128 * KIB  # refuse; twice the longest that POSIX has an errno for
 LABEL_CHARACTERS_MAX: Final = 4096  # refuse; the path of a mount point
+CONVERSIONS_MAX: Final = 1024  # refuse: EOVERFLOW; conversions under way, of directories or files
 SESSION_OUTCOMES_MAX: Final = 1 << 20  # refuse: EOVERFLOW; requests that a mount sends beyond its oldest unanswered one
 CONNECTIONS_MAX: Final = 256  # of one socket: the next is closed at once
 

@@ -16,7 +16,7 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """A stored segment. It never changes but for `live`; bricks[i] holds shard i."""
+    """A stored segment. Its bytes never change; `live` does, and bricks[i], which holds shard i."""
 
     changed: LogIndex
     id: SegmentId
@@ -25,6 +25,12 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     live: int  # bytes that extents still point at
     bricks: tuple[BrickId, ...]
     digest: bytes  # BLAKE3 of its bytes
+    wanted: Protection | None = None  # written at a fallback: what it is to have; None: it has it
+
+    @property
+    def meant(self) -> Protection:
+        """The protection that it is to have."""
+        return self.wanted or self.protection
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True):

@@ -11,7 +11,7 @@ from dwd.model.checks import invariant
 from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import ROOT, Epoch, LogIndex
 from dwd.model.inode import Inode
-from dwd.namespace import attributes, commands, files, sessions, tree
+from dwd.namespace import attributes, bricks, commands, files, policies, sessions, tree
 from dwd.namespace.commands import Command, Operation
 from dwd.namespace.outcomes import Done, Outcome, Refused
 from dwd.namespace.state import State
@@ -95,5 +95,19 @@ def _dispatch(state: State, operation: Operation) -> Done:  # noqa: C901, PLR091
             return _open_epoch(state)
         case commands.MakeVolume():
             return _make_volume(state, operation)
+        case commands.SetProtection():
+            return policies.set_protection(state, operation)
+        case commands.SetPolicy():
+            return policies.set_policy(state, operation)
+        case commands.Rehouse():
+            return bricks.rehouse(state, operation)
+        case commands.PutBrick():
+            return bricks.put_brick(state, operation)
+        case commands.PutConversion():
+            return policies.put_conversion(state, operation)
+        case commands.DropConversion():
+            return policies.drop_conversion(state, operation)
+        case commands.NoteScrub():
+            return bricks.note_scrub(state, operation)
         case _:
             assert_never(operation)

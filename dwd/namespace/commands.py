@@ -8,8 +8,11 @@ from typing import TypeAlias
 
 import msgspec
 
-from dwd.model.ids import InodeNumber, RequestNumber, SegmentId, SessionId
+from dwd.model.ids import BrickId, InodeNumber, LogIndex, NodeId, RequestNumber, SegmentId, SessionId
+from dwd.model.protection import Protection
 from dwd.model.segment import Segment
+from dwd.model.topology import Standing
+from dwd.namespace.records import ConversionState
 
 
 class MakeNode(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -160,6 +163,67 @@ class MakeVolume(msgspec.Struct, frozen=True, array_like=True, tag=16):
     mode: int
 
 
+class SetProtection(msgspec.Struct, frozen=True, array_like=True, tag=17):
+    """Hand a protection down to one file or directory; void for one with a policy of its own. No time changes."""
+
+    number: InodeNumber
+    protection: Protection | None  # None: the volume's
+    changed: LogIndex = LogIndex(0)  # void if it changed since: it may be elsewhere by now. 0: whatever it is
+
+
+class SetPolicy(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """Set a protection on a directory or file itself; None takes its policy away, and it has its parent's again."""
+
+    number: InodeNumber
+    protection: Protection | None
+
+
+class Rehouse(msgspec.Struct, frozen=True, array_like=True, tag=19):
+    """Shards of a segment are on other bricks now; refused when its bricks are no longer `old`."""
+
+    segment: SegmentId
+    old: tuple[BrickId, ...]
+    new: tuple[BrickId, ...]
+
+
+class PutBrick(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """Register a brick, or say something else of it; one that is removed stays so."""
+
+    id: BrickId
+    uuid: bytes
+    node: NodeId
+    weight: float
+    standing: Standing
+    domain: str
+    note: str
+
+
+class PutConversion(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """Begin a conversion, or say something else of it."""
+
+    number: InodeNumber
+    protection: Protection | None
+    previous: Protection | None
+    state: ConversionState
+
+
+class DropConversion(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """A conversion is done, or given up; one that is not there is no error."""
+
+    number: InodeNumber
+
+
+class NoteScrub(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """How far the scrub has come."""
+
+    started: int  # ns since 1970
+    cursor: SegmentId
+    finished: int  # ns since 1970; 0: it is under way
+    segments: int
+    bytes: int
+    damaged: int
+
+
 Operation: TypeAlias = (
     MakeNode
     | Link
@@ -177,6 +241,13 @@ Operation: TypeAlias = (
     | CloseSession
     | OpenEpoch
     | MakeVolume
+    | SetProtection
+    | SetPolicy
+    | Rehouse
+    | PutBrick
+    | PutConversion
+    | DropConversion
+    | NoteScrub
 )
 
 

@@ -8,9 +8,10 @@ from typing import Final
 
 import xxhash
 
-from dwd.model.ids import InodeNumber, RequestNumber, SegmentId, SessionId
+from dwd.model.ids import BrickId, InodeNumber, RequestNumber, SegmentId, SessionId
 
 VOLUME: Final = b"V"
+SCRUB: Final = b"C"
 COOKIE_ORDINAL_BITS: Final = 7  # a cookie tells 128 names of one directory with one hash apart
 COOKIE_FIRST: Final = 3  # 0 is the start; 1 and 2 are left to the mount for . and ..
 _HASH_BITS: Final = 55
@@ -95,6 +96,21 @@ def orphan(number: InodeNumber) -> bytes:
     return _number(b"O", number)
 
 
+def policy(number: InodeNumber) -> bytes:
+    """Table P: what was set on a directory or file itself."""
+    return _number(b"P", number)
+
+
+def brick(number: BrickId) -> bytes:
+    """Table K: bricks."""
+    return _number(b"K", number)
+
+
+def conversion(number: InodeNumber) -> bytes:
+    """Table J: conversions under way, by the directory or file at their top."""
+    return _number(b"J", number)
+
+
 def session(number: SessionId) -> bytes:
     """Table M: sessions of mounts."""
     return b"M" + number
@@ -106,7 +122,7 @@ def outcome(number: SessionId, request: RequestNumber) -> bytes:
 
 
 def number_of(key: bytes) -> int:
-    """The number in a key of tables I, B, S, G and O."""
+    """The number in a key of tables I, D, E, B, S, G, O and P."""
     return int.from_bytes(key[1:9], "big")
 
 

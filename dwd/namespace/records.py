@@ -3,13 +3,16 @@
 Each begins with the log index of its last change.
 """
 
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 import msgspec
 
-from dwd.model.ids import Epoch, InodeNumber, LogIndex, RequestNumber
+from dwd.model.ids import BrickId, Epoch, InodeNumber, LogIndex, NodeId, RequestNumber, SegmentId
 from dwd.model.inode import Inode
+from dwd.model.protection import Protection
 from dwd.model.segment import Extent, Placed, Segment
+from dwd.model.topology import Standing
 
 
 class VolumeRecord(msgspec.Struct, array_like=True):
@@ -77,6 +80,58 @@ class SessionRecord(msgspec.Struct, frozen=True, array_like=True):
     first_kept: RequestNumber
 
 
+class PolicyRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Table P: a protection that was set on this inode itself, and not handed down to it."""
+
+    changed: LogIndex
+    protection: Protection
+    previous: Protection | None = None  # what was set on it before; None: nothing
+
+
+class BrickRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Table K: a brick, as every node is to know it."""
+
+    changed: LogIndex
+    id: BrickId
+    uuid: bytes  # of its superblock
+    node: NodeId
+    weight: float  # its share of what is placed
+    standing: Standing
+    domain: str  # bricks of one domain share a fate
+    note: str  # why it stands so
+    since: int  # ns since 1970: how long it stands so
+
+
+class ConversionState(IntEnum):
+    """What a conversion is at."""
+
+    RUNNING = 1
+    PAUSED = 2
+
+
+class ConversionRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Table J: everything below an inode is on its way to another protection."""
+
+    changed: LogIndex
+    number: InodeNumber
+    protection: Protection | None  # None: the volume's
+    previous: Protection | None  # the policy that stood there before: what revert goes back to
+    state: ConversionState
+    started: int  # ns since 1970
+
+
+class ScrubRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Table C: the one record of the scrub under way, or of the last one."""
+
+    changed: LogIndex
+    started: int  # ns since 1970
+    cursor: SegmentId  # every segment up to here has been read
+    finished: int  # ns since 1970; 0: it is under way
+    segments: int
+    bytes: int
+    damaged: int  # shards
+
+
 _T = TypeVar("_T")
 
 
@@ -99,3 +154,7 @@ SEGMENT = Format(Segment)
 CONTENTS = Format(ContentsRecord)
 ORPHAN = Format(OrphanRecord)
 SESSION = Format(SessionRecord)
+POLICY = Format(PolicyRecord)
+BRICK = Format(BrickRecord)
+CONVERSION = Format(ConversionRecord)
+SCRUB = Format(ScrubRecord)

@@ -10,11 +10,22 @@ from msgspec.structs import replace
 
 from dwd.model.checks import invariant
 from dwd.model.errors import NamespaceRefusal
-from dwd.model.ids import InodeNumber, LogIndex, RequestNumber, SegmentId, SessionId
+from dwd.model.ids import BrickId, InodeNumber, LogIndex, RequestNumber, SegmentId, SessionId
 from dwd.model.inode import Inode
 from dwd.model.segment import Extent, Placed, Segment
 from dwd.namespace import keys, records
-from dwd.namespace.records import ContentsRecord, EntryRecord, InlineRecord, OrphanRecord, VolumeRecord, XattrRecord
+from dwd.namespace.records import (
+    BrickRecord,
+    ContentsRecord,
+    ConversionRecord,
+    EntryRecord,
+    InlineRecord,
+    OrphanRecord,
+    PolicyRecord,
+    ScrubRecord,
+    VolumeRecord,
+    XattrRecord,
+)
 from dwd.namespace.store import Store
 
 
@@ -27,6 +38,7 @@ class State:
         self.time = 0  # of the command in hand
         self.writes = 0  # rises with every change: a refusal must leave it alone
         self.newest_requests: dict[SessionId, RequestNumber] = {}  # derived from table Q, as far as it was asked for
+        self._converting: set[InodeNumber] | None = None  # derived from table J
         raw = store.get(keys.VOLUME)
         self.volume = records.VOLUME.decode(raw) if raw is not None else VolumeRecord(*[0] * 8)  # type: ignore[arg-type]
 
@@ -202,6 +214,77 @@ class State:
         """All of them."""
         for key, _ in self.store.range(*keys.table(b"O")):
             yield InodeNumber(keys.number_of(key))
+
+    # Policies and conversions
+
+    def policy(self, number: InodeNumber) -> PolicyRecord | None:
+        """What was set on an inode itself, or None."""
+        raw = self.store.get(keys.policy(number))
+        return None if raw is None else records.POLICY.decode(raw)
+
+    def policies(self) -> Iterator[tuple[InodeNumber, PolicyRecord]]:
+        """All of them."""
+        for key, raw in self.store.range(*keys.table(b"P")):
+            yield InodeNumber(keys.number_of(key)), records.POLICY.decode(raw)
+
+    def put_policy(self, number: InodeNumber, record: PolicyRecord) -> None:
+        """Keep a policy."""
+        self._put(keys.policy(number), records.POLICY.encode(record))
+
+    def conversions(self) -> Iterator[ConversionRecord]:
+        """All of them."""
+        for _, raw in self.store.range(*keys.table(b"J")):
+            yield records.CONVERSION.decode(raw)
+
+    def conversion(self, number: InodeNumber) -> ConversionRecord | None:
+        """The conversion that has this inode at its top, or None."""
+        if number not in self.converting:
+            return None
+        raw = self.store.get(keys.conversion(number))
+        return None if raw is None else records.CONVERSION.decode(raw)
+
+    def put_conversion(self, record: ConversionRecord) -> None:
+        """Keep a conversion."""
+        self.converting.add(record.number)
+        self._put(keys.conversion(record.number), records.CONVERSION.encode(record))
+
+    def drop_conversion(self, number: InodeNumber) -> None:
+        """Forget a conversion, if there is one."""
+        if number in self.converting:
+            self.converting.remove(number)
+            self.delete(keys.conversion(number))
+
+    @property
+    def converting(self) -> set[InodeNumber]:
+        """The keys of table J, which are few: whether an inode is one of them is asked at every unlink."""
+        if self._converting is None:
+            self._converting = {record.number for record in self.conversions()}
+        return self._converting
+
+    # Bricks and the scrub
+
+    def bricks(self) -> Iterator[BrickRecord]:
+        """All that ever were, in the order of their ids."""
+        for _, raw in self.store.range(*keys.table(b"K")):
+            yield records.BRICK.decode(raw)
+
+    def find_brick(self, number: BrickId) -> BrickRecord | None:
+        """The record of a brick, or None."""
+        raw = self.store.get(keys.brick(number))
+        return None if raw is None else records.BRICK.decode(raw)
+
+    def put_brick(self, record: BrickRecord) -> None:
+        """Keep a brick."""
+        self._put(keys.brick(record.id), records.BRICK.encode(record))
+
+    def scrub(self) -> ScrubRecord | None:
+        """The scrub under way, or the last one; None before the first."""
+        raw = self.store.get(keys.SCRUB)
+        return None if raw is None else records.SCRUB.decode(raw)
+
+    def put_scrub(self, record: ScrubRecord) -> None:
+        """Keep how far the scrub is."""
+        self._put(keys.SCRUB, records.SCRUB.encode(record))
 
     # Sessions and what their requests came to
 

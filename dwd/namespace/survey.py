@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from dwd.model.ids import ROOT, InodeNumber, SegmentId
+from dwd.model.ids import NO_BRICK, ROOT, BrickId, InodeNumber, SegmentId
 from dwd.model.inode import Inode
+from dwd.model.segment import Segment
+from dwd.model.topology import Standing
 from dwd.namespace import keys, records
+from dwd.namespace.bricks import has_twice
 from dwd.namespace.state import State
 
 _REPORT_EVERY = 1024  # rows
@@ -27,7 +30,7 @@ class Defect:
 
 @attrs.define
 class Survey:
-    """What was walked."""
+    """What was walked, and what was counted on the way."""
 
     inodes: int = 0
     entries: int = 0
@@ -40,6 +43,7 @@ class Survey:
     live: Counter[SegmentId] = attrs.field(factory=Counter)
     inline: Counter[InodeNumber] = attrs.field(factory=Counter)
     allocated: Counter[InodeNumber] = attrs.field(factory=Counter)
+    bricks: set[BrickId] = attrs.field(factory=set)
     lengths: dict[SegmentId, int] = attrs.field(factory=dict)  # of segments; -1: it has no record
 
     def found(self, code: str, subject: str, detail: str) -> None:
@@ -51,13 +55,26 @@ def survey(state: State, progress: Callable[[int], None]) -> Survey:
     """Check every row of every table against the others; `progress` is told how many rows were seen."""
     result = Survey()
     seen = 0
-    for step in (_entries, _extents, _inodes, _segments):
+    for step in (_bricks, _entries, _extents, _inodes, _segments, _policies, _conversions):
         for _ in step(state, result):
             seen += 1
             if seen % _REPORT_EVERY == 0:
                 progress(seen)
     _counters(state, result)
     return result
+
+
+def _bricks(state: State, result: Survey) -> Iterator[None]:
+    uuids: dict[bytes, BrickId] = {}
+    for key, raw in state.store.range(*keys.table(b"K")):
+        brick = records.BRICK.decode(raw)
+        result.bricks.add(brick.id)
+        subject = f"brick {brick.id}"
+        if keys.number_of(key) != brick.id:
+            result.found("wrong-number", subject, f"stands under {keys.number_of(key)}")
+        if brick.standing is not Standing.REMOVED and uuids.setdefault(brick.uuid, brick.id) != brick.id:
+            result.found("repeated-brick", subject, f"is the same folder as brick {uuids[brick.uuid]}")
+        yield
 
 
 def _entries(state: State, result: Survey) -> Iterator[None]:
@@ -160,7 +177,44 @@ def _segments(state: State, result: Survey) -> Iterator[None]:
             if bool(state.contents(segment.id)) != (letter == b"S"):
                 subject = f"segment {segment.id:016x}"
                 result.found("wrong-contents", subject, "what was packed into it is not known, or is kept for nothing")
+            _shards_fit(result, segment)
             yield
+
+
+def _shards_fit(result: Survey, segment: Segment) -> None:
+    """A volume of before bricks were registered has none that could be known."""
+    subject = f"segment {segment.id:016x}"
+    if len(segment.bricks) != segment.protection.width:
+        named = f"names {len(segment.bricks)} bricks for {segment.protection.width} shards"
+        result.found("wrong-shard-count", subject, named)
+    if has_twice(segment.bricks):
+        result.found("shards-together", subject, f"has two shards on one brick: {segment.bricks}")
+    unknown = set(segment.bricks) - result.bricks - {NO_BRICK}
+    if result.bricks and unknown:
+        result.found("unknown-brick", subject, f"has shards on bricks that no record names: {sorted(unknown)}")
+
+
+def _policies(state: State, result: Survey) -> Iterator[None]:
+    for number, policy in state.policies():
+        inode = state.find_inode(number)
+        subject = f"policy of inode {number}"
+        if inode is None or inode.links == 0:
+            result.found("dangling-policy", subject, "there is no such file or directory")
+        elif inode.protection != policy.protection:
+            result.found("wrong-policy", subject, f"says {policy.protection}, the inode says {inode.protection}")
+        yield
+
+
+def _conversions(state: State, result: Survey) -> Iterator[None]:
+    for key, raw in state.store.range(*keys.table(b"J")):
+        conversion = records.CONVERSION.decode(raw)
+        subject = f"conversion of inode {conversion.number}"
+        inode = state.find_inode(conversion.number)
+        if keys.number_of(key) != conversion.number:
+            result.found("wrong-number", subject, f"stands under {keys.number_of(key)}")
+        if inode is None or inode.links == 0:
+            result.found("dangling-conversion", subject, "there is no such file or directory")
+        yield
 
 
 def _counters(state: State, result: Survey) -> None:

@@ -9,7 +9,7 @@ from dwd.model.errors import NamespaceRefusal
 from dwd.model.ids import ROOT, InodeNumber
 from dwd.model.inode import Inode
 from dwd.model.limits import LINKS_MAX, NAME_BYTES_MAX, SYMLINK_BYTES_MAX
-from dwd.namespace import acl
+from dwd.namespace import acl, policies
 from dwd.namespace.commands import Link, MakeNode, RemoveDirectory, Rename, Unlink
 from dwd.namespace.outcomes import Done
 from dwd.namespace.state import State
@@ -94,6 +94,7 @@ def _new_inode(state: State, make: MakeNode, parent: Inode) -> Inode:
         device=make.device if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else 0,
         parent=parent.number if directory else InodeNumber(0),
         target=make.target,
+        protection=parent.protection if directory or stat.S_ISREG(mode) else None,
     )
 
 
@@ -159,6 +160,7 @@ def _drop_link(state: State, inode: Inode) -> Inode:
     links = 0 if inode.is_directory else inode.links - 1
     if links == 0:
         state.put_orphan(inode.number)
+        policies.forget(state, inode)
     return state.change(inode, links=links, ctime=state.time)
 
 
@@ -176,7 +178,7 @@ def rename(state: State, op: Rename) -> Done:
     victim = None if there is None else state.inode(there.number)
     _check_no_cycle(state, moved, op.new_parent)
     if op.exchange:
-        return _exchange(state, op, moved, victim)
+        return _exchange(state, op, moved, victim, source, target)
     if victim is not None and not op.replace:
         raise NamespaceRefusal(errno.EEXIST)
     if victim is not None and victim.number == moved.number:
@@ -222,26 +224,33 @@ def _move(state: State, op: Rename, moved: Inode, victim: Inode | None, source: 
     else:
         touched.append(_change_directory(state, source, -1, links=-carried))
         touched.append(_change_directory(state, target, 1 - gone, links=carried - lost))
-    arrived = _arrive(state, moved, op.new_parent)
+    arrived = _arrive(state, moved, target, from_elsewhere=op.parent != op.new_parent)
     state.put_entry(op.new_parent, op.new_name, arrived)
     return Done((arrived, *touched), orphans)
 
 
-def _arrive(state: State, moved: Inode, parent: InodeNumber) -> Inode:
-    return state.change(moved, ctime=state.time, parent=parent if moved.is_directory else InodeNumber(0))
+def _arrive(state: State, moved: Inode, parent: Inode, *, from_elsewhere: bool) -> Inode:
+    return state.change(
+        moved,
+        ctime=state.time,
+        parent=parent.number if moved.is_directory else InodeNumber(0),
+        protection=policies.on_arrival(state, moved, parent) if from_elsewhere else moved.protection,
+    )
 
 
-def _exchange(state: State, op: Rename, moved: Inode, other: Inode | None) -> Done:
+def _exchange(state: State, op: Rename, moved: Inode, other: Inode | None, source: Inode, target: Inode) -> Done:
     if other is None:
         raise NamespaceRefusal(errno.ENOENT)
     _check_no_cycle(state, other, op.parent)
     if other.number == moved.number:
         return Done((moved,))
     swing = (1 if other.is_directory else 0) - (1 if moved.is_directory else 0)
-    there, here = _arrive(state, moved, op.new_parent), _arrive(state, other, op.parent)
+    apart = op.parent != op.new_parent
+    there = _arrive(state, moved, target, from_elsewhere=apart)
+    here = _arrive(state, other, source, from_elsewhere=apart)
     state.put_entry(op.parent, op.name, here)
     state.put_entry(op.new_parent, op.new_name, there)
-    source = _change_directory(state, state.inode(op.parent), 0, links=swing if op.parent != op.new_parent else 0)
-    if op.parent == op.new_parent:
-        return Done((there, here, source))
-    return Done((there, here, source, _change_directory(state, state.inode(op.new_parent), 0, links=-swing)))
+    left = _change_directory(state, state.inode(op.parent), 0, links=swing if apart else 0)
+    if not apart:
+        return Done((there, here, left))
+    return Done((there, here, left, _change_directory(state, state.inode(op.new_parent), 0, links=-swing)))

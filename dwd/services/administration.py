@@ -1,27 +1,30 @@
 """What the verbs answer, from the services' statistics. There is no second set of counters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
 import attrs
 import trio
 
 from dwd.codec.volume_identity import VolumeIdentity
-from dwd.model.errors import BrickFault
-from dwd.model.ids import BrickId
 from dwd.model.units import NS_PER_S
 from dwd.namespace import keys
-from dwd.ports import Brick, DurableStore
+from dwd.ports import DurableStore
+from dwd.services.brick_register import BrickRegister
 from dwd.services.consensus import Consensus
 from dwd.services.garbage import GarbageCollector
+from dwd.services.healing import Healer
+from dwd.services.healing_tally import HealingStatus as HealerStatus
 from dwd.services.metadata import Metadata
 from dwd.services.mounts import Mounts
 from dwd.services.orphans import Orphanage
+from dwd.services.protecting import Protecting
 from dwd.services.repacker import Repacker
 from dwd.services.segments import Segments
 from dwd.services.space import SpaceKeeper
 from dwd.wire.reports import (
     BrickStatus,
+    HealingStatus,
     LogStatus,
     MountStatus,
     SegmentsStatus,
@@ -43,9 +46,9 @@ class NodeFacts:
     identity: VolumeIdentity
     version: str
     pid: int
-    brick_paths: Mapping[BrickId, str]
     started: float  # trio's clock
     wal_bytes: Callable[[], int]
+    metadata_problems: Callable[[], tuple[str, ...]]  # of its mirrors
 
 
 @attrs.define
@@ -62,12 +65,22 @@ class Administration:
     garbage: GarbageCollector
     repacker: Repacker
     store: DurableStore
+    register: BrickRegister
+    protecting: Protecting
+    healer: Healer
     stopping: bool = False
 
     def status(self) -> StatusReport:
         """The daemon and its volume at one look."""
-        bricks = tuple(self._brick(number, path) for number, path in self.facts.brick_paths.items())
-        problems = tuple(f"brick {b.id} ({b.path}) is {b.state}: bring it back" for b in bricks if b.state != "online")
+        bricks, healing, conversions = self._bricks(), self._healing(), self.protecting.conversions()
+        now = self.protecting.now(self.facts.identity.protection).name
+        problems = (
+            *self.facts.metadata_problems(),
+            *_brick_problems(bricks),
+            *_mode_problems(self.facts.identity.protection.name, now),
+            *_healing_problems(healing),
+            *(f"the conversion of {one.path} waits: {one.problem}" for one in conversions if one.problem),
+        )
         state: Literal["serving", "degraded", "stopping"] = "degraded" if problems else "serving"
         log = self.consensus.statistics()
         volume = self.metadata.state.volume
@@ -100,6 +113,9 @@ class Administration:
             ),
             findings=len(problems),
             problems=problems,
+            protection_now=now,
+            healing=healing,
+            conversions=conversions,
         )
 
     def _space(self) -> SpaceStatus:
@@ -107,15 +123,24 @@ class Administration:
         used = self.metadata.state.volume.used
         return SpaceStatus(total=used + available, available=available, used=used)
 
-    def _brick(self, number: BrickId, path: str) -> BrickStatus:
-        brick: Brick | None = self.segments.bricks.get(number)
-        if brick is None:
-            return BrickStatus(id=number, path=path, state="missing", total=0, free=0)
-        try:
-            space = brick.space()
-        except BrickFault:
-            return BrickStatus(id=number, path=path, state="faulted", total=0, free=0)
-        return BrickStatus(id=number, path=path, state="online", total=space.total, free=space.free)
+    def _bricks(self) -> tuple[BrickStatus, ...]:
+        register = self.register
+        rooms = register.bricks.measure()
+        return tuple(
+            BrickStatus(
+                id=record.id,
+                path=register.shown_path(record.id),
+                state=register.state(record.id),
+                total=rooms[record.id].total if record.id in rooms else 0,
+                free=rooms[record.id].free if record.id in rooms else 0,
+                standing=register.standing(record.id),
+                evidence=register.evidence(record.id),
+            )
+            for record in register.present()
+        )
+
+    def _healing(self) -> HealingStatus:
+        return shown_healing(self.healer.status())
 
     def _segments(self) -> SegmentsStatus:
         store = self.metadata.state.store
@@ -154,5 +179,45 @@ class Administration:
             created=self.facts.identity.created // NS_PER_S,
             protection=self.facts.identity.protection.name,
             formats=_FORMATS,
-            bricks=tuple(self.facts.brick_paths.values()),
+            bricks=tuple(self.register.shown_path(record.id) for record in self.register.present()),
         )
+
+
+def shown_healing(healing: HealerStatus) -> HealingStatus:
+    """What status and heal status say of it."""
+    return HealingStatus(
+        state=healing.state,
+        degraded=healing.waiting_segments,
+        zero_margin=healing.zero_margin,
+        lost=healing.lost,
+        at_fallback=healing.fallback,
+        waiting=healing.no_brick,
+        bytes_left=healing.bytes_left,
+        seconds_left=healing.eta_s,
+    )
+
+
+def _brick_problems(bricks: Iterable[BrickStatus]) -> Iterator[str]:
+    for brick in bricks:
+        why = f": {brick.evidence}" if brick.evidence else ""
+        if brick.state != "online":
+            yield f"brick {brick.id} ({brick.path}) is {brick.state}{why}; bring it back, or replace it"
+        elif brick.standing == "ejected":
+            yield f"brick {brick.id} ({brick.path}) is ejected{why}; replace it"
+
+
+def _mode_problems(wanted: str, now: str) -> Iterator[str]:
+    if wanted != now:
+        yield f"what is written gets {now}, for the bricks are too few for {wanted}: bring bricks back, or add some"
+
+
+def _healing_problems(healing: HealingStatus) -> Iterator[str]:
+    if healing.lost:
+        yield f"{healing.lost} segments cannot be read: bring the missing bricks back (`dwd what-if lose`, `dwd fsck`)"
+    if healing.zero_margin:
+        yield f"{healing.zero_margin} segments have no margin: the next loss takes bytes"
+    if healing.degraded:
+        waiting = f"; {healing.waiting} shards wait for a brick: add or replace one" if healing.waiting else ""
+        yield f"{healing.degraded} segments are below their protection, and are being healed{waiting}"
+    if healing.at_fallback:
+        yield f"{healing.at_fallback} segments have less than their protection until there are bricks for it: add some"

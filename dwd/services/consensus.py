@@ -14,7 +14,7 @@ import trio
 from outcome import Outcome as Result
 
 from dwd.model.checks import invariant
-from dwd.model.ids import LogIndex, Term
+from dwd.model.ids import LogIndex, NodeId, Term
 from dwd.model.units import MIB
 from dwd.namespace.apply import apply
 from dwd.namespace.commands import Command, decode_command, encode_command
@@ -23,7 +23,7 @@ from dwd.namespace.state import State
 from dwd.ports import DurableStore, Wal
 from dwd.raft.node import RaftNode, Role
 from dwd.raft.record import RecordPositions, encode_record
-from dwd.raft.types import Entry, EntryKind, Ready
+from dwd.raft.types import Entry, EntryKind, HardState, Ready
 
 _FLUSH_S = 1.0  # the store is written behind at least this often
 _FLUSH_ROWS = 20_000  # or when so much is pending: each row costs some 300 bytes
@@ -69,6 +69,7 @@ class Consensus:
         self._flushed = trio.Event()  # replaced at each flush
         self._flushing = trio.Lock()
         self._pumping = False
+        self._hard_state = HardState(Term(0), NodeId(0), LogIndex(0))
         self._barriers = 0
         self._syncs = 0
 
@@ -106,6 +107,7 @@ class Consensus:
 
     def _perform(self, ready: Ready) -> None:
         if ready.hard_state is not None:
+            self._hard_state = ready.hard_state
             self._wal.append(encode_record(ready.hard_state, ready.entries))
             self._positions.note(self._wal.appended_sequence, ready.entries)
         if ready.must_sync:
@@ -233,6 +235,20 @@ class Consensus:
         with trio.CancelScope(shield=True):
             async with self._flushing:
                 await self._flush()
+
+    async def settle(self) -> int:
+        """Flush; returns the first record of the log that is still needed beside the state store's file."""
+        await self.flush()
+        return self._positions.needed_from(self._store.durable_index)
+
+    def cut(self) -> bytes:
+        """A record with which a log may begin, in the place of the last one: it stands for all that was applied.
+
+        It repeats the last applied entry without its content: what comes behind needs its index and its term.
+        """
+        log = self._node.log
+        invariant(log.applied == log.last_index, "S3", f"a log is cut between turns: {log.applied}, {log.last_index}")
+        return encode_record(self._hard_state, [Entry(log.last_term, log.applied, EntryKind.NO_OP, b"")])
 
     async def _flush(self) -> None:
         if not self._store.begin_flush():

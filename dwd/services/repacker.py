@@ -1,4 +1,7 @@
-"""Perform repacking plans: copy living bytes into new segments, so that dead ones can go."""
+"""Perform repacking plans: copy living bytes into new segments, so that dead ones can go.
+
+Plans of a conversion, of an upgrade and of misfits are performed here too (dwd.namespace.converting).
+"""
 
 import trio
 
@@ -33,7 +36,7 @@ class Repacker:
             try:
                 await self._inline()
                 await self._compact()
-            except (NoSpace, BrickFault, SegmentLost):
+            except (NoSpace, BrickFault):
                 # Nothing was changed; what is to be done is found again by the next plan.
                 continue
 
@@ -46,26 +49,39 @@ class Repacker:
             return
         self._inline_since = now
         for _ in range(_INLINE_PLANS_MAX):
-            plan = plan_inline(self._metadata.state)
+            plan = plan_inline(self._metadata.state, self._segments.protection)
             if not plan.moves:
                 return
             await self.perform(plan)
 
     async def _compact(self) -> None:
-        plan, self._position = plan_compaction(self._metadata.state, self._position)
-        if plan.moves:
-            await self.perform(plan)
+        plan, following = plan_compaction(self._metadata.state, self._position, self._segments.protection)
+        moved = await self.perform(plan) if plan.moves else 0
+        # What cannot be moved must not hold up what is behind it: the next round tries again.
+        self._position = following if moved else max((m.extent.segment for m in plan.moves), default=following)
 
     async def perform(self, plan: RepackPlan) -> int:
-        """Copy a plan's bytes into a new segment and point the extents there; says how many moved."""
+        """Copy a plan's bytes into a new segment and point the extents there; says how many moved.
+
+        What changed meanwhile stays where it is, and so does what cannot be read, of which scrub and fsck tell.
+
+        Raises:
+            NoSpace, BrickFault: nothing changed.
+        """
         buffer = new_buffer(plan.bytes)
         position = 0
         relocations = []
         for move in plan.moves:
-            buffer[position : position + move.extent.length] = await self._bytes_of(move)
+            try:
+                raw = await self._bytes_of(move)
+            except SegmentLost:
+                continue
+            buffer[position : position + move.extent.length] = raw
             relocations.append(move.relocation(position))
             position += move.extent.length
-        segment = await self._segments.write(self._metadata.new_segment_id(), buffer, position)
+        if not relocations:
+            return 0
+        segment = await self._segments.write(self._metadata.new_segment_id(), buffer, position, plan.protection)
         try:
             done = await self._metadata.perform(Relocate(segment, tuple(relocations)))
         finally:

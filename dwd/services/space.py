@@ -3,18 +3,19 @@
 True figures for statfs, a clean ENOSPC, and a volume that stays deletable when it is full.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import attrs
 import trio
 
-from dwd.model.errors import BrickFault, NoSpace
-from dwd.model.ids import BrickId
+from dwd.model.errors import NoSpace
 from dwd.model.protection import Protection
 from dwd.model.units import MIB
-from dwd.placement.capacity import Capacity, capacity
-from dwd.ports import Brick, BrickSpace
+from dwd.placement.capacity import capacity
+from dwd.placement.rendezvous import Chooser
+from dwd.ports import BrickSpace
+from dwd.services.bricks import Bricks
 
 # On the device of DATA: the next WAL files, the store's growth and a compaction must fit even when files may
 # not grow any more, or nothing could be deleted.
@@ -37,7 +38,7 @@ class SpaceKeeper:
 
     def __init__(
         self,
-        bricks: Mapping[BrickId, Brick],
+        bricks: Bricks,
         protection: Protection,
         metadata_space: Callable[[], BrickSpace],
         pending_bytes: Callable[[], int],
@@ -86,15 +87,12 @@ class SpaceKeeper:
             raise NoSpace(f"the device of the data folder has {free} bytes left, which removing needs; free some there")
 
     def _measure(self) -> Room:
+        """What fits at the strongest protection that the bricks with room allow now, which is what write() takes."""
         metadata = self._metadata_space()
-        spaces = []
-        for brick in self._bricks.values():
-            try:
-                space = brick.space()
-            except BrickFault:
-                continue
-            if space.device == metadata.device:
-                space = attrs.evolve(space, free=max(0, space.free - METADATA_RESERVE_BYTES))
-            spaces.append(space)
-        figures: Capacity = capacity(spaces, self._protection)
-        return Room(figures.free, metadata.free)
+        self._bricks.keep_back(metadata.device, METADATA_RESERVE_BYTES)
+        rooms = self._bricks.measure()
+        takers = [candidate for candidate in self._bricks.writable() if candidate.brick in rooms]
+        if not takers:
+            return Room(0, metadata.free)
+        fitting = Chooser(takers).fitting(self._protection)
+        return Room(capacity([rooms[taker.brick] for taker in takers], fitting).free, metadata.free)

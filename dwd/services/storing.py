@@ -7,9 +7,11 @@ import trio
 
 from dwd.model.errors import BrickFault
 from dwd.model.ids import SessionId
+from dwd.model.protection import Protection
 from dwd.model.segment import Segment
 from dwd.namespace.commands import StoreData
 from dwd.namespace.outcomes import Outcome
+from dwd.namespace.policies import effective, strongest
 from dwd.services.metadata import Metadata
 from dwd.services.segments import Segments
 from dwd.services.space import SpaceKeeper
@@ -59,11 +61,18 @@ class FileWriter:
         self._submit(session, request, None, done)
 
     async def _store_segment(self, session: SessionId, request: Store, payload: bytearray, length: int) -> Outcome:
-        segment = await self._segments.write(self._metadata.new_segment_id(), payload, length)
+        segment = await self._segments.write(
+            self._metadata.new_segment_id(), payload, length, self._protection_of(request)
+        )
         try:
             return await self._commit(session, request, segment)
         finally:
             await self._settle(segment)
+
+    def _protection_of(self, request: Store) -> Protection:
+        """The strongest of its files': a mount puts only bytes of one protection together, as far as it knows."""
+        state, default = self._metadata.state, self._segments.protection
+        return strongest((effective(state, file.number, default) for file in request.files if file.ranges), default)
 
     async def _settle(self, segment: Segment) -> None:
         """A retry that was answered from memory, or a refusal, leaves shards that no record names."""

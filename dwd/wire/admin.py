@@ -10,13 +10,14 @@ from typing import Final, TypeAlias, TypeVar
 import attrs
 import msgspec
 
+from dwd.codec.undecodable import UNDECODABLE
 from dwd.model.errors import BadRequest, DwError, Fault, Refusal
 from dwd.model.limits import FRAME_BODY_BYTES_MAX
 from dwd.model.units import KIB
 from dwd.wire.remedies import REMEDIES
 from dwd.wire.reports import Report
 from dwd.wire.shown import shown_text
-from dwd.wire.verbs import AnyVerb, AuditClass, Request, Verb
+from dwd.wire.verb import AnyVerb, AuditClass, Request, Verb
 
 ADMIN_PROTOCOL: Final = 1
 SOCKET_NAME: Final = "dwd.sock"
@@ -112,7 +113,7 @@ def decode_call(body: bytes) -> Call:
     """
     try:
         call = _call_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadRequest(f"not a call: {error}") from error
     if call.protocol != ADMIN_PROTOCOL:
         raise BadRequest(f"the call speaks admin protocol {call.protocol}, this daemon {ADMIN_PROTOCOL}")
@@ -127,7 +128,7 @@ def decode_arguments(verb: Verb[RequestT, Report], arguments: msgspec.Raw) -> Re
     """
     try:
         return msgspec.msgpack.decode(arguments, type=verb.request)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadRequest(f"{verb.name}: {error}") from error
 
 
@@ -139,7 +140,7 @@ def decode_report(verb: Verb[Request, ReportT], raw: msgspec.Raw) -> ReportT:
     """
     try:
         return msgspec.msgpack.decode(raw, type=verb.report)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadRequest(f"{verb.name}: not its report: {error}") from error
 
 
@@ -156,7 +157,7 @@ def decode_answer(body: bytes) -> Answer:
     """
     try:
         return _answer_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadRequest(f"not an answer: {error}") from error
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from dwd.codec.undecodable import UNDECODABLE
 from dwd.model.errors import BadRequest
 from dwd.model.ids import Epoch, InodeNumber, RequestNumber, SessionId, VolumeId
 from dwd.model.inode import Inode
@@ -257,7 +258,7 @@ def decode_request(body: bytes) -> Request:
     """
     try:
         return _request_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:  # the second: a field of ours to come, nested too deep
+    except UNDECODABLE as error:
         raise BadRequest(f"not a request: {error}") from error
 
 
@@ -269,5 +270,5 @@ def decode_answer(body: bytes) -> Reply | Push:
     """
     try:
         return _answer_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadRequest(f"not a reply: {error}") from error

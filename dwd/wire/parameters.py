@@ -6,6 +6,7 @@ import attrs
 import msgspec
 
 from dwd.model.checks import invariant
+from dwd.wire.verb import PathKind
 
 _KINDS: Final[dict[type, type]] = {
     msgspec.inspect.BoolType: bool,
@@ -26,6 +27,7 @@ class Parameter:
     positional: bool
     many: bool
     choices: tuple[str, ...]  # empty: any
+    path: PathKind | None = None  # its text is a path, as dwd.wire.shown writes it
 
     @property
     def option(self) -> str:
@@ -50,7 +52,17 @@ def _parameter(field: msgspec.inspect.Field) -> Parameter:
     choices = tuple(str(value) for value in inner.values) if isinstance(inner, msgspec.inspect.LiteralType) else ()
     kind = str if choices else _KINDS.get(type(inner))
     invariant(kind is not None, "V3", f"{field.name}: no command line can say a {inner}")
-    return Parameter(field.name, kind or str, summary, field.required, bool(extra.get("positional")), many, choices)
+    path = extra.get("path")
+    return Parameter(
+        field.name,
+        kind or str,
+        summary,
+        required=field.required,
+        positional=bool(extra.get("positional")),
+        many=many,
+        choices=choices,
+        path=path if isinstance(path, PathKind) else None,
+    )
 
 
 def _unwrapped(info: msgspec.inspect.Type) -> tuple[dict[str, object], str, msgspec.inspect.Type]:

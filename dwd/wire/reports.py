@@ -30,10 +30,12 @@ class BrickStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     path: str
-    state: Literal["online", "missing", "read-only", "faulted", "other-volume"]
+    state: Literal["online", "suspected", "missing", "read-only", "faulted", "other-volume"]
     total: ByteCount
     free: ByteCount
     shards: int | None = None  # None: not counted
+    standing: Literal["active", "draining", "ejected", "removed"] = "active"
+    evidence: str = ""  # why it is not online
 
 
 class MountStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,33 @@ class SegmentsStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes: ByteCount
 
 
+class HealingStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How many segments are not as they are meant to be, and how long it takes until they are."""
+
+    state: Literal["whole", "healing", "waiting"]  # waiting: for a brick, or for room
+    degraded: int  # segments with fewer shards than they are to have
+    zero_margin: int  # those of them that the next loss takes
+    lost: int  # segments that cannot be read
+    at_fallback: int  # segments at a weaker mode than is wanted
+    waiting: int  # shards for which there is no brick
+    bytes_left: ByteCount
+    seconds_left: Seconds | None  # None: not known
+
+
+class ConversionProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """A tree that is on its way to another protection."""
+
+    path: str
+    wanted: str  # "default": the volume's
+    state: Literal["running", "paused"]
+    started: UnixTime
+    files: int  # looked at by the pass under way
+    files_total: int
+    bytes_done: ByteCount
+    bytes_total: ByteCount
+    problem: str  # why it waits
+
+
 class StatusReport(Report, frozen=True, kw_only=True):
     """The daemon and its volume at one look."""
 
@@ -90,6 +119,9 @@ class StatusReport(Report, frozen=True, kw_only=True):
     mounts: tuple[MountStatus, ...]
     findings: int  # open ones
     problems: tuple[str, ...]  # each says what is wrong and what to do
+    protection_now: str = ""  # what is written gets: weaker than `protection` while that does not fit
+    healing: HealingStatus | None = None
+    conversions: tuple[ConversionProgress, ...] = ()
 
 
 class StatisticsReport(Report, frozen=True, kw_only=True):
@@ -102,14 +134,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Something wrong, with evidence. Codes are public and stable."""
 
     code: str
-    severity: Literal["warning", "error"]  # error: data is lost or unreadable now
+    severity: Literal["info", "warning", "error"]  # error: data is lost or unreadable now; info: nothing is to be done
     subject: str  # what it is about: an inode, a segment, a brick
     detail: str
     remedy: str
 
 
 class FsckReport(Report, frozen=True, kw_only=True):
-    """What was walked, and what is wrong. `findings` holds the first FINDINGS_MAX."""
+    """What was walked, and what is wrong. `findings` holds the first FINDINGS_MAX; information is not counted."""
 
     inodes: int
     entries: int

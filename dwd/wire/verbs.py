@@ -1,60 +1,34 @@
 """The one registry of what an operator can ask (D11): admin socket, command line, REST and docs are made from it.
 
-To add a verb: its request here, its report in reports.py, one entry in VERBS, and a handler in
-dwd.app. A request's fields are the options of the command line: each has a description, and
-argument() instead of option() makes it positional.
+To add a verb: its request here or in a verbs_*.py, its report in a reports*.py, one entry in VERBS, and a handler in
+dwd.serving.
 """
 
-import enum
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Final, Generic, TypeAlias, TypeVar
-
-import attrs
-import msgspec
+from typing import Annotated, Final
 
 from dwd.model.checks import invariant
 from dwd.wire.reports import (
     ConfigReport,
     FsckReport,
-    Report,
     StatisticsReport,
     StatusReport,
     StopReport,
     VersionReport,
     VolumeReport,
 )
-
-
-class Permission(enum.IntEnum):
-    """What a caller must be allowed; each includes those before it."""
-
-    OBSERVE = 1  # see state
-    OPERATE = 2  # cost the node work, change nothing that lasts
-    OWN = 3  # everything
-
-
-class AuditClass(enum.StrEnum):
-    """What a call does, for those who read the audit log."""
-
-    NONE = "none"
-    READ = "read"
-    CHANGE = "change"
-    DESTRUCTIVE = "destructive"
-
-
-def option(description: str) -> msgspec.Meta:
-    """A field that is given as --name."""
-    return msgspec.Meta(description=description)
-
-
-def argument(description: str) -> msgspec.Meta:
-    """A field that is given by its position."""
-    return msgspec.Meta(description=description, extra={"positional": True})
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every request is."""
+from dwd.wire.verb import AnyVerb, AuditClass, Permission, Request, Verb, argument, option
+from dwd.wire.verbs_bricks import (
+    BRICK_ADD,
+    BRICK_BALANCE,
+    BRICK_DRAIN,
+    BRICK_LS,
+    BRICK_REMOVE,
+    BRICK_REPLACE,
+    BRICK_WEIGH,
+)
+from dwd.wire.verbs_protection import HEAL_SET, HEAL_STATUS, PROTECT, SCRUB_START, SCRUB_STATUS, WHAT_IF_LOSE, WHERE
 
 
 class StatusRequest(Request, frozen=True, kw_only=True):
@@ -89,28 +63,6 @@ class VolumeShowRequest(Request, frozen=True, kw_only=True):
     """Ask what the volume was made as."""
 
 
-RequestT_co = TypeVar("RequestT_co", bound=Request, covariant=True)
-ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
-
-
-@attrs.frozen
-class Verb(Generic[RequestT_co, ReportT_co]):
-    """One thing that can be asked."""
-
-    name: str  # words of the command line: "volume show"
-    summary: str
-    request: type[RequestT_co]
-    report: type[ReportT_co]
-    permission: Permission
-    audit: AuditClass
-    streams: bool = False  # takes long: shows progress, and ends when its caller hangs up
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The name, word by word."""
-        return tuple(self.name.split())
-
-
 STATUS: Final = Verb(
     "status", "the daemon, its bricks, mounts, room and log",
     StatusRequest, StatusReport, Permission.OBSERVE, AuditClass.NONE,
@@ -141,13 +93,14 @@ VOLUME_SHOW: Final = Verb(
 )  # fmt: skip
 
 
-AnyVerb: TypeAlias = Verb[Request, Report]
-
-
 def _registry(*verbs: AnyVerb) -> Mapping[str, AnyVerb]:
     named = {verb.name: verb for verb in verbs}
     invariant(len(named) == len(verbs), "V1", "two verbs have one name")
     return MappingProxyType(named)
 
 
-VERBS: Final = _registry(STATUS, STATISTICS, VERSION, STOP, CONFIG_CHECK, FSCK, VOLUME_SHOW)
+VERBS: Final = _registry(
+    STATUS, STATISTICS, VERSION, STOP, CONFIG_CHECK, FSCK, VOLUME_SHOW,
+    BRICK_LS, BRICK_ADD, BRICK_DRAIN, BRICK_REPLACE, BRICK_REMOVE, BRICK_WEIGH, BRICK_BALANCE,
+    PROTECT, WHERE, WHAT_IF_LOSE, SCRUB_START, SCRUB_STATUS, HEAL_STATUS, HEAL_SET,
+)  # fmt: skip

@@ -3,7 +3,7 @@
 Each file has ranges that wait and flights that are under way. A read sees the base, then what is in
 flight, then what waits; a flight's bytes stay readable until it has landed. Two flights of one file
 never overlap, so the order in which they land does not matter. plan() packs ranges of many files,
-in the order in which they became dirty, into flights of at most one segment.
+in the order in which they became dirty, into flights of at most one segment; bytes of one flight have one protection.
 
 Bound: BYTES_MAX, what waits and what flies together; a writer who would exceed it waits (engine.flusher).
 """
@@ -16,6 +16,7 @@ import attrs
 from dwd.model.ids import InodeNumber
 from dwd.model.inode import Inode
 from dwd.model.limits import INLINE_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_RANGES_MAX
+from dwd.model.protection import Protection
 from dwd.model.units import KIB, MIB
 from dwd.namespace.commands import FileData
 from dwfs.cache.ranges import Piece, Ranges
@@ -60,6 +61,7 @@ class DirtyFile:
     mtime_waits: bool = False  # the next flight carries it
     atime_waits: bool = False
     held: int = 0  # an fsync sends this file itself
+    protection: Protection | None = None  # as the daemon last told it: a segment holds bytes of one protection
 
     @property
     def end(self) -> int:
@@ -124,8 +126,17 @@ class Dirty:
         times = (file.since for file in self._files.values() if not file.held)
         return min((since for since in times if since is not None), default=None)
 
-    def write(self, number: InodeNumber, offset: int, data: bytes, *, now: float, mtime: int) -> None:
-        """Bytes were written; `now` is trio's clock, whose zero is anywhere, `mtime` is the file's."""
+    def write(
+        self,
+        number: InodeNumber,
+        offset: int,
+        data: bytes,
+        *,
+        now: float,
+        mtime: int,
+        protection: Protection | None = None,
+    ) -> None:
+        """Bytes were written; `now` is trio's clock, whose zero is anywhere; the rest is the file's."""
         file = self._file(number)
         before, weight = file.waiting.bytes, file.waiting_weight
         file.waiting.write(offset, data)
@@ -134,6 +145,7 @@ class Dirty:
         if file.since is None:
             file.since = now
         file.mtime, file.mtime_waits = mtime, True
+        file.protection = protection
 
     def touch(self, number: InodeNumber, *, atime: int | None = None, mtime: int | None = None) -> None:
         """A time that may be sent late."""
@@ -198,13 +210,17 @@ class Dirty:
 
     def _pack(self, files: Iterable[DirtyFile]) -> Flight | None:
         cargo: list[Cargo] = []
+        lead: DirtyFile | None = None  # the first with bytes: the others with bytes must be stored as it is
         room, places = SEGMENT_BYTES_MAX, SEGMENT_RANGES_MAX
         for file in files:
             if room <= 0 or places <= 0:
                 break
+            if lead is not None and len(file.waiting) and file.protection != lead.protection:
+                continue
             load = self._load(file, room, places)
             if load is not None:
                 cargo.append(load)
+                lead = file if lead is None and len(load.ranges) else lead
                 room -= load.ranges.bytes
                 places -= max(1, len(load.ranges))
         return self._take_off(cargo) if cargo else None

@@ -109,7 +109,14 @@ class Files:
             await self._drop_privileges(inode)
         if not self._flusher.has_room(len(data)):
             await self._flusher.make_room(len(data))
-        self._dirty.write(handle.number, offset, data, now=trio.current_time(), mtime=time.time_ns())
+        self._dirty.write(
+            handle.number,
+            offset,
+            data,
+            now=trio.current_time(),
+            mtime=time.time_ns(),
+            protection=inode.protection,
+        )
         self._flusher.written()
         handle.atime_due = True
         if handle.durable:

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 TOP: Final = Path(__file__).parents[2]
-SHELL: Final = {"__main__", "cli", "app", "config", "gateways", "services", "adapters"}
+SHELL: Final = {"__main__", "cli", "app", "node", "serving", "config", "gateways", "services", "adapters"}
 SEEN_BY_THE_MOUNT: Final = {"model", "codec", "namespace", "wire"}
 
 

@@ -1,5 +1,6 @@
 """What cannot be opened is refused with a clear text and code, and nothing that was there changes."""
 
+import json
 import re
 import shutil
 import struct
@@ -13,6 +14,7 @@ from dwd.adapters.brick_identity import _COPIES
 from dwd.codec.page import PAGE_BYTES
 from tests.integration.conftest import MakeDaemon
 from tests.integration.daemon import Daemon, dwd, fingerprint, flip
+from tests.integration.mount_client import Refused
 
 REFUSED, FAULT = 3, 4
 
@@ -115,20 +117,25 @@ def test_a_second_daemon_is_refused_while_the_first_goes_on(daemon: Daemon) -> N
     assert client.make(b"f").size == 0
 
 
-def test_a_missing_brick_is_named(stopped: Daemon) -> None:
-    """Without --degraded nothing starts; with it two may be missing, and three are too many."""
-    stopped.brick(1).rename(stopped.data.parent / "away1")
-    refuses(stopped, FAULT, "brick-fault", str(stopped.brick(1)), "--degraded")
-    stopped.brick(4).rename(stopped.data.parent / "away4")
-    stopped.options = ("--degraded",)
+def test_it_starts_without_bricks(stopped: Daemon) -> None:
+    """As many as may be lost, and more: status names them, and what cannot be read fails with EIO."""
+    for index in (1, 4):
+        stopped.brick(index).rename(stopped.data.parent / f"away{index}")
     stopped.start()
+    status = json.loads(dwd("status", "--json", "--data", stopped.data).out)
+    assert [brick["id"] for brick in status["bricks"] if brick["state"] == "missing"] == [2, 5]
+    assert (status["state"], len(status["problems"])) == ("degraded", 2)
     client = stopped.client()
     inode = client.lookup(b"3")
     assert inode is not None
     assert client.read_all(inode.number) == b"x" * 20_000
     stopped.kill()
     stopped.brick(5).rename(stopped.data.parent / "away5")
-    refuses(stopped, FAULT, "brick-fault", "3 bricks are missing", options=("--degraded",))
+    stopped.start()
+    client = stopped.client()
+    with pytest.raises(Refused, match="segment-lost 5"):
+        client.read_all(inode.number)
+    stopped.kill()
     for index in (1, 4, 5):
         (stopped.data.parent / f"away{index}").rename(stopped.brick(index))
     still_works(stopped)
@@ -144,13 +151,16 @@ def test_swapped_bricks_are_noticed(stopped: Daemon) -> None:
 
 
 @pytest.mark.mount
-def test_a_read_only_brick_is_named(stopped: Daemon) -> None:
-    """A disk that the kernel has remounted read-only."""
+def test_it_starts_without_a_read_only_brick(stopped: Daemon) -> None:
+    """A disk that the kernel has remounted read-only counts as missing."""
     brick = stopped.brick(2)
     subprocess.run(["mount", "--bind", brick, brick], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", brick], check=True)
-        refuses(stopped, FAULT, "brick-fault", str(brick), "Read-only")
+        stopped.start()
+        assert f"brick {brick}" in stopped.log()
+        assert "Read-only" in stopped.log()
+        stopped.kill()
     finally:
         subprocess.run(["umount", brick], check=True)
     still_works(stopped)

@@ -217,8 +217,8 @@ class Volume:
         dwd("stop", "--data", self.data)
 
     def ask(self, verb: str, *arguments: str, check: bool = True) -> dict[str, Any]:
-        """A verb's report."""
-        done = dwd(verb, "--data", self.data, "--json", *arguments, check=check)
+        """The report of a verb, of one word or two."""
+        done = dwd(*verb.split(), "--data", self.data, "--json", *arguments, check=check)
         report: dict[str, Any] = json.loads(done.stdout)
         return report
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from dwd.model.ids import ROOT, InodeNumber
+from dwd.model.protection import Protection
 from dwd.namespace.commands import (
     Link,
     MakeNode,
@@ -27,14 +28,17 @@ from dwd.namespace.commands import (
     RemoveXattr,
     Rename,
     SetAttributes,
+    SetPolicy,
+    SetProtection,
     SetXattr,
     Unlink,
 )
+from dwd.namespace.converting import Position, begin, plan_conversion, plan_policy_walk
 from dwd.namespace.outcomes import Done
 from dwd.namespace.queries import list_directory, list_xattrs
 from dwd.namespace.repacking import plan_inline
 from tests.unit.namespace.test_repacking import perform
-from tests.unit.namespace.volume import DIRECTORY, FILE, LINK, Volume
+from tests.unit.namespace.volume import DIRECTORY, FILE, LINK, MIRROR, NONE, RS, Volume
 
 OK = 0
 NAMES = st.one_of(st.sampled_from([b"a", b"b", b"c", b"\xff"]), st.binary(max_size=4))
@@ -53,11 +57,32 @@ class Node:
     entries: dict[bytes, "Node"] = field(default_factory=dict)
     content: bytearray = field(default_factory=bytearray)
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    protection: Protection | None = None
+    policy: Protection | None = None
 
     @property
     def directory(self) -> bool:
         """Whether it holds names."""
         return stat.S_ISDIR(self.mode)
+
+    @property
+    def carries(self) -> bool:
+        """Whether it has a protection."""
+        return self.directory or stat.S_ISREG(self.mode)
+
+    def reached(self) -> list["Node"]:
+        """What a policy on it reaches, itself not among them."""
+        found = []
+        for node in self.entries.values():
+            if node.carries and node.policy is None:
+                found += [node, *node.reached()]
+        return found
+
+    def moved_to(self, parent: "Node", old: "Node") -> None:
+        """A file has its new directory's protection."""
+        self.above = parent if self.directory else None
+        if stat.S_ISREG(self.mode) and self.policy is None and parent is not old:
+            self.protection = parent.protection
 
     def below(self, other: "Node") -> bool:
         """Whether it is `other` or lies in it."""
@@ -99,8 +124,13 @@ class Namespace(RuleBasedStateMachine):
 
     @initialize(target=nodes)
     def start(self) -> MultipleResults[Node]:
-        """The root; twice, so that it is drawn often; and a directory, so that there are two from the start."""
-        return multiple(self.root, self.root, *self.made(self.root, b"d", DIRECTORY))
+        """The root; twice, so that it is drawn often; and a directory, so that there are two from the start.
+
+        The directory has a policy, so that most of what moves meets another.
+        """
+        (directory,) = self.made(self.root, b"d", DIRECTORY)
+        self.set_policy(directory, RS)
+        return multiple(self.root, self.root, directory)
 
     def expect(self, wanted: int, operation: Operation) -> bool:
         """Whether it is done; or refused, with this errno, and then nothing changed."""
@@ -113,6 +143,8 @@ class Namespace(RuleBasedStateMachine):
     def drop(self, node: Node) -> None:
         """A name less."""
         node.names -= 1
+        if not node.names:
+            node.policy = None
 
     def found(self, parent: Node, name: bytes) -> Node | int:
         """What a name leads to, or the errno."""
@@ -142,6 +174,7 @@ class Namespace(RuleBasedStateMachine):
             return []
         inherited = parent.mode & stat.S_ISGID if mode == DIRECTORY else 0
         node = Node(number, mode | inherited, 1, parent if mode == DIRECTORY else None, content=bytearray(target))
+        node.protection = parent.protection if node.carries else None
         parent.entries[name] = node
         self.alive.append(node)
         return [node]
@@ -189,11 +222,22 @@ class Namespace(RuleBasedStateMachine):
         del parent.entries[name]
         if flag == "exchange" and there is not None:
             parent.entries[name] = there
-            there.above = parent if there.directory else None
+            there.moved_to(parent, into)
         elif there is not None:
             self.drop(there)
         into.entries[new] = moved
-        moved.above = into if moved.directory else None
+        moved.moved_to(into, parent)
+
+    @rule(which=st.integers(0, 99), into=st.integers(0, 9), new=NAMES, flag=st.sampled_from(["", "exchange"]))
+    def move(self, which: int, into: int, new: bytes, flag: str) -> None:
+        """A name that is there to a directory that is there; swapped with one that is there, if there is one."""
+        directories = [node for node in self.alive if node.directory and node.names]
+        names = [(node, name) for node in directories for name in sorted(node.entries)]
+        target = directories[into % len(directories)]
+        if names:
+            parent, name = names[which % len(names)]
+            taken = sorted(target.entries) if flag else []
+            self.rename(parent, name, target, taken[which % len(taken)] if taken else new, flag)
 
     def rename_error(self, parent: Node, name: bytes, into: Node, new: bytes, flag: str) -> int:
         """What POSIX says to a rename; OK: it is done."""
@@ -255,10 +299,53 @@ class Namespace(RuleBasedStateMachine):
             self.alive.remove(node)
             assert self.volume.state.find_inode(node.number) is None
 
+    def protect_error(self, node: Node) -> int:
+        """Why it can have no protection."""
+        return errno.ENOENT if not node.names else OK if node.carries else errno.EINVAL
+
+    @rule(node=nodes, protection=st.sampled_from([None, MIRROR, RS]))
+    def set_policy(self, node: Node, protection: Protection | None) -> None:
+        """Set right there, or taken away again."""
+        if not self.expect(self.protect_error(node), SetPolicy(node.number, protection)):
+            return
+        node.policy = protection
+        if protection is not None:
+            node.protection = protection
+        elif node.directory:
+            node.protection = None if node.above is None else node.above.protection
+
+    @rule(node=nodes, protection=st.sampled_from([None, MIRROR, RS]))
+    def hand_down(self, node: Node, protection: Protection | None) -> None:
+        """Void where a policy is."""
+        if self.expect(self.protect_error(node), SetProtection(node.number, protection)) and node.policy is None:
+            node.protection = protection
+
+    @rule(root=nodes, limit=st.integers(1, 9))
+    def convert(self, root: Node, limit: int) -> None:
+        """Everything that a policy reaches has the root's, and its bytes lie in segments of it; nobody can tell."""
+        pending, state = begin(root.number), self.volume.state
+        while pending:
+            step = plan_policy_walk(state, root.number, pending, limit)
+            pending = step.pending
+            for change in step.changes:
+                self.volume.do(change)
+            at: Position | None = (0, 0)
+            while at is not None:
+                conversion = plan_conversion(state, step.files, at, NONE)
+                at = conversion.following
+                if conversion.plan.moves:
+                    assert perform(self.volume, conversion.plan) == len(conversion.plan.moves)
+        for node in root.reached() if root in self.alive else ():
+            node.protection = root.protection
+            for _, extent in state.extents(node.number, 0, 100):
+                segment = state.find_segment(extent.segment)
+                assert segment is None or segment.protection == (root.protection or NONE)
+                assert segment is not None or extent.inline
+
     @rule()
     def repack(self) -> None:
         """Inline bytes move to a segment, and nobody can tell."""
-        plan = plan_inline(self.volume.state)
+        plan = plan_inline(self.volume.state, NONE)
         if plan.moves:
             assert perform(self.volume, plan) == len(plan.moves)
 
@@ -270,6 +357,9 @@ class Namespace(RuleBasedStateMachine):
         for node in self.alive:
             inode = self.volume.inode(node.number)
             assert inode.mode == node.mode
+            assert inode.protection == node.protection
+            policy = self.volume.state.policy(node.number)
+            assert (None if policy is None else policy.protection) == node.policy
             assert {
                 n: self.volume.state.find_xattr(node.number, n) for n in list_xattrs(self.volume.state, node.number)
             } == node.xattrs

@@ -21,7 +21,13 @@ from dwd.gateways.admin import AdminGateway, Served, ShowProgress, serve_verb
 from dwd.gateways.arguments import Usage, request_of
 from dwd.model.errors import BrickFault, DataBusy
 from dwd.wire.admin import Progress
-from dwd.wire.reports import Finding, FsckReport, StatisticsReport, StopReport, VersionReport
+from dwd.wire.reports import (
+    Finding,
+    FsckReport,
+    StatisticsReport,
+    StopReport,
+    VersionReport,
+)
 from dwd.wire.verbs import (
     FSCK,
     STATISTICS,
@@ -183,7 +189,7 @@ def test_fsck_without_a_daemon_runs_here(
     (tmp_path / "dwd.toml").write_text('protection = "Replica2"\n')
     with application(monkeypatch, offline_fsck=offline_fsck):
         assert cli.main(["fsck", "--data", str(tmp_path), "--metadata-only"]) == 1
-    assert seen == [(ServeOptions(tmp_path, protection="Replica2"), FsckRequest(metadata_only=True))]
+    assert seen == [(ServeOptions(tmp_path, protection="Replica2", strict=False), FsckRequest(metadata_only=True))]
     assert "lost-segment" in capsys.readouterr().out
 
 
@@ -221,8 +227,11 @@ def test_serve_gets_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return 7
 
     with application(monkeypatch, serve=serve):
-        assert cli.main(["serve", "--data", str(tmp_path), "--brick", "/a", "--brick", "/b", "--degraded"]) == 7
-    assert seen == [ServeOptions(tmp_path, brick_paths=(Path("/a"), Path("/b")), degraded=True)]
+        assert (
+            cli.main(["serve", "--data", str(tmp_path), "--brick", "/a", "--brick", "/b", "--metadata-mirrors", "2"])
+            == 7
+        )
+    assert seen == [ServeOptions(tmp_path, brick_paths=(Path("/a"), Path("/b")), metadata_mirrors=2)]
 
 
 def test_settings_are_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dwd.model.errors import BadConfig
 def test_without_a_file_the_command_line_counts(tmp_path: Path) -> None:
     """An absent file, or an absent folder, says nothing."""
     assert read_config(tmp_path / "absent") == ConfigFile()
-    given = ServeOptions(tmp_path, bricks=6, protection="4+2", degraded=True)
+    given = ServeOptions(tmp_path, bricks=6, protection="4+2", metadata_mirrors=2)
     assert with_config(given) == given
 
 
@@ -20,7 +20,7 @@ def test_the_file_fills_what_was_left_open(tmp_path: Path) -> None:
     (tmp_path / "dwd.toml").write_text('brick_paths = ["b1", "/disk2"]\nprotection = "Replica2"\nadmin_group = "ops"\n')
     options = with_config(ServeOptions(tmp_path))
     assert options == ServeOptions(
-        tmp_path, brick_paths=(tmp_path / "b1", Path("/disk2")), protection="Replica2", admin_group="ops"
+        tmp_path, brick_paths=(tmp_path / "b1", Path("/disk2")), protection="Replica2", strict=False, admin_group="ops"
     )
     assert options.settings() == {
         "brick_paths": f"{tmp_path}/b1, /disk2", "protection": "Replica2", "admin_group": "ops",
@@ -37,6 +37,7 @@ def test_the_file_fills_what_was_left_open(tmp_path: Path) -> None:
         ("bricks = 0\n", "bricks"),
         ("bricks = 2\nbrick_paths = ['a']\n", "not both"),
         ("protection = 'RAID0'\n", "RAID0"),
+        ("metadata_mirrors = -1\n", "metadata mirrors = -1"),
         ("protection =\n", "line 1"),
         ("bricks = 2\nbricks = 3\n", "line 2"),
         ("a = '\udcff'\n", "utf-8"),

@@ -3,9 +3,10 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
-from dwd.gateways.terminal import failure_json, print_failure, print_report, progress_bar, report_json
+from dwd.gateways.terminal import confirm, failure_json, print_failure, print_report, progress_bar, report_json
 from dwd.wire.admin import Failed, Progress
 from dwd.wire.reports import (
     BrickStatus,
@@ -13,12 +14,15 @@ from dwd.wire.reports import (
     FsckReport,
     LogStatus,
     MountStatus,
+    Report,
     SegmentsStatus,
     SpaceStatus,
     StatisticsReport,
     StatusReport,
     VolumeReport,
 )
+from dwd.wire.reports_bricks import BalanceReport
+from dwd.wire.reports_protection import SegmentPlace
 
 NASTY = "\x1b[2J[red]x\n\u202e"
 
@@ -66,8 +70,8 @@ def test_a_table_has_every_field_with_its_unit() -> None:
     assert ["available", "1.5", "KiB"] in lines
     assert ["total", "1.0", "TiB"] in lines
     assert ["wal_bytes", "16.0", "MiB"] in lines
-    assert ["id", "path", "state", "total", "free", "shards"] in lines
-    assert ["1", "/a", "online", "1.0", "GiB", "512.0", "MiB", "12"] in lines
+    assert ["id", "path", "state", "total", "free", "shards", "standing", "evidence"] in lines
+    assert ["1", "/a", "online", "1.0", "GiB", "512.0", "MiB", "12", "active"] in lines
     assert ["brick", "2", "is", "missing:", "mount", "its", "disk"] in lines
     for name in StatusReport.__struct_fields__:
         assert name in text
@@ -89,6 +93,39 @@ def test_a_report_is_one_json_object() -> None:
     assert json.loads(text)["uptime_s"] == 93784.0
     failure = json.loads(failure_json(Failed("no-space", "full", "remove", fault=False)))
     assert failure == {"error": {"code": "no-space", "message": "full", "remedy": "remove", "fault": False}}
+
+
+class Listing(Report, frozen=True, kw_only=True):
+    """Rows that have lists in them."""
+
+    rows: tuple[Finding, ...] = ()
+    places: tuple[SegmentPlace, ...] = ()
+
+
+def test_lists_in_a_row_are_words() -> None:
+    """Ids of bricks stand behind each other; none are a dash."""
+    place = SegmentPlace(
+        segment="05", bytes=1024, extents=1, protection="4+2", wanted="4+2", margin=1, bricks=(1, 2, 0), missing=()
+    )
+    assert ["05", "1.0", "KiB", "1", "4+2", "4+2", "1", "1", "2", "0", "-"] in [
+        line.split() for line in shown(Listing(places=(place,))).splitlines()
+    ]
+
+
+def test_what_may_be_unknown_has_its_unit_all_the_same() -> None:
+    """A duration that is known is one, and one that is not is a dash."""
+    for seconds, text in ((90.0, ["seconds", "1", "min", "30", "s"]), (None, ["seconds", "-"])):
+        report = BalanceReport(dry_run=True, bytes_to_move=0, least=0, seconds=seconds)
+        assert text in [line.split() for line in shown(report).splitlines()]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("yes\n", True), (" YES \n", True), ("y\n", False), ("", False)])
+def test_only_a_typed_yes_is_one(typed: str, meant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else, and the end of the input, is a no."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    out = io.StringIO()
+    assert confirm(Console(file=out), f"really {NASTY}?") is meant
+    assert all(char.isprintable() or char == "\n" for char in out.getvalue())
 
 
 def test_statistics_are_sorted_and_empty_lists_are_said() -> None:

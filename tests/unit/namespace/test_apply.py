@@ -9,27 +9,36 @@ import pytest
 
 from dwd.model.checks import InvariantViolated
 from dwd.model.errors import NamespaceRefusal
-from dwd.model.ids import ROOT, InodeNumber, LogIndex, RequestNumber, SegmentId, SessionId
+from dwd.model.ids import ROOT, BrickId, InodeNumber, LogIndex, NodeId, RequestNumber, SegmentId, SessionId
+from dwd.model.protection import Protection
+from dwd.model.topology import Standing
 from dwd.namespace import tree
 from dwd.namespace.apply import apply
 from dwd.namespace.commands import (
     CloseSession,
     Command,
+    DropConversion,
     FileData,
     ForgetSegments,
     Link,
     MakeNode,
     MakeVolume,
+    NoteScrub,
     OpenEpoch,
     OpenSession,
     Operation,
+    PutBrick,
+    PutConversion,
     Reap,
+    Rehouse,
     Relocate,
     Relocation,
     RemoveDirectory,
     RemoveXattr,
     Rename,
     SetAttributes,
+    SetPolicy,
+    SetProtection,
     SetXattr,
     StoreData,
     Unlink,
@@ -37,6 +46,7 @@ from dwd.namespace.commands import (
     encode_command,
 )
 from dwd.namespace.outcomes import Done, Outcome, Refused, pack_outcome, unpack_outcome
+from dwd.namespace.records import ConversionState
 from dwd.namespace.state import State
 from dwd.namespace.store_memory import MemoryStore
 from tests.unit.namespace.volume import DIRECTORY, FILE, Volume
@@ -54,6 +64,10 @@ def random_operation(volume: Volume, draw: random.Random) -> Operation:
         Relocation(number, offset, e.length, e.changed - draw.randint(0, 1), 10 * i)
         for i, (offset, e) in enumerate(volume.state.extents(number, 0, 100))
     )
+    protection = draw.choice([None, Protection(4, 2), Protection(1, 1), Protection(1, 1), Protection(0, 1)])
+    segment = draw.choice([*volume.state.segments(b"S"), volume.segment(b"x")])
+    brick = BrickId(draw.randint(0, 5))
+    uuid = bytes([brick]) * 16
     choices: list[Operation] = [
         MakeNode(parent, name, volume.next_number, draw.choice([FILE, DIRECTORY, 0o120777, 0]), 1, 2, 3, b""),
         MakeNode(parent, name, volume.next_number, draw.choice([FILE, DIRECTORY]), 1, 2),
@@ -73,6 +87,13 @@ def random_operation(volume: Volume, draw: random.Random) -> Operation:
         CloseSession(SessionId(b"t" * 16)),
         OpenEpoch(),
         MakeVolume(1, 2, 3, 4),
+        SetProtection(number, protection, LogIndex(draw.choice([0, 0, 7]))),
+        SetPolicy(number, protection),
+        Rehouse(segment.id, draw.choice([segment.bricks, (BrickId(9),)]), (BrickId(draw.randint(0, 5)),)),
+        PutBrick(brick, uuid, NodeId(1), draw.choice([1.0, 0.5, -1.0]), draw.choice(list(Standing)), "d", "n"),
+        PutConversion(number, protection, None, draw.choice(list(ConversionState))),
+        DropConversion(number),
+        NoteScrub(1, SegmentId(2), 3, 4, 5, 6),
     ]
     assert {type(c) for c in choices} == set(get_args(Operation))
     return draw.choice(choices)
@@ -82,6 +103,9 @@ def history(seed: int, length: int = 400) -> tuple[Volume, list[Outcome]]:
     """A log of random commands, and what each came to."""
     volume, draw = Volume(), random.Random(seed)
     outcomes = [volume.outcome(OpenSession(SESSION, "/mnt"))]
+    for brick in range(1, 6):
+        put = PutBrick(BrickId(brick), bytes([brick]) * 16, NodeId(1), 1.0, Standing.ACTIVE, "d", "")
+        outcomes.append(volume.outcome(put))
     for request in range(1, length):
         operation = random_operation(volume, draw)
         session = SESSION if draw.random() < 0.5 else SessionId(b"")

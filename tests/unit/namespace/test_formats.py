@@ -5,30 +5,39 @@ from typing import Final, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from dwd.model.ids import BrickId, Epoch, InodeNumber, LogIndex, RequestNumber, SegmentId, SessionId
+from dwd.model.ids import BrickId, Epoch, InodeNumber, LogIndex, NodeId, RequestNumber, SegmentId, SessionId
 from dwd.model.inode import Inode
 from dwd.model.protection import Protection
 from dwd.model.segment import Extent, Placed, Segment
+from dwd.model.topology import Standing
 from dwd.namespace import records
 from dwd.namespace.commands import (
     CloseSession,
     Command,
+    DropConversion,
     FileData,
     ForgetSegments,
     Link,
     MakeNode,
     MakeVolume,
+    NoteScrub,
     OpenEpoch,
     OpenSession,
     Operation,
+    PutBrick,
+    PutConversion,
     Reap,
+    Rehouse,
     Relocate,
     Relocation,
     RemoveDirectory,
     RemoveXattr,
     Rename,
     SetAttributes,
+    SetPolicy,
+    SetProtection,
     SetXattr,
     StoreData,
     Unlink,
@@ -37,10 +46,15 @@ from dwd.namespace.commands import (
 )
 from dwd.namespace.outcomes import Done, Outcome, Refused, pack_outcome, unpack_outcome
 from dwd.namespace.records import (
+    BrickRecord,
     ContentsRecord,
+    ConversionRecord,
+    ConversionState,
     EntryRecord,
     InlineRecord,
     OrphanRecord,
+    PolicyRecord,
+    ScrubRecord,
     SessionRecord,
     VolumeRecord,
     XattrRecord,
@@ -58,6 +72,8 @@ SEGMENT = Segment(
     (BrickId(1), BrickId(0), BrickId(3)),
     bytes(range(32)),
 )
+RS, COPIES = Protection(4, 2), Protection(1, 2)
+FALLBACK = replace(SEGMENT, protection=COPIES, wanted=RS)
 OPERATIONS: list[Operation] = [
     MakeNode(PARENT, b"\xff", LARGE, 0o100644, 1000, 1001, 0x801, b"target"),
     Link(FILE, PARENT, b"b"),
@@ -75,9 +91,21 @@ OPERATIONS: list[Operation] = [
     CloseSession(SESSION),
     OpenEpoch(),
     MakeVolume(7, 0, 0, 0o755),
+    SetProtection(FILE, RS, LogIndex(8)),
+    SetPolicy(FILE, None),
+    Rehouse(SEGMENT.id, SEGMENT.bricks, (BrickId(1), BrickId(2), BrickId(3))),
+    PutBrick(BrickId(3), bytes(range(16)), NodeId(1), 1.5, Standing.DRAINING, "rack 1", "by hand"),
+    PutConversion(FILE, RS, None, ConversionState.PAUSED),
+    DropConversion(FILE),
+    NoteScrub(5, SEGMENT.id, 0, 7, 300, 1),
 ]
 INODE = Inode(LogIndex(9), FILE, 0o100644, 1, 1000, 1001, 5, 6, 7, 300, 200, 0, InodeNumber(0), b"", 12)
-OUTCOMES: list[Outcome] = [Done((INODE,), (LARGE,), 3), Done(), Refused(2)]
+PROTECTED = replace(INODE, protection=RS)
+OUTCOMES: list[Outcome] = [Done((PROTECTED,), (LARGE,), 3), Done(), Refused(2)]
+BRICK = BrickRecord(
+    LogIndex(9), BrickId(3), bytes(range(16)), NodeId(1), 1.5, Standing.DRAINING, "rack 1", "by hand", 5
+)
+CONVERSION = ConversionRecord(LogIndex(9), FILE, RS, None, ConversionState.PAUSED, 5)
 RECORDS: dict[str, tuple[msgspec.Struct, records.Format[object]]] = {
     "V": (VolumeRecord(LogIndex(9), 7, 5, Epoch(2), 12, 11, 10, 9), records.VOLUME),  # type: ignore[dict-item]
     "I": (INODE, records.INODE),  # type: ignore[dict-item]
@@ -89,6 +117,12 @@ RECORDS: dict[str, tuple[msgspec.Struct, records.Format[object]]] = {
     "S": (SEGMENT, records.SEGMENT),  # type: ignore[dict-item]
     "T": (ContentsRecord(LogIndex(9), (Placed(FILE, 4096, 200, 100),)), records.CONTENTS),  # type: ignore[dict-item]
     "O": (OrphanRecord(LogIndex(9)), records.ORPHAN),  # type: ignore[dict-item]
+    "I-protected": (PROTECTED, records.INODE),  # type: ignore[dict-item]
+    "S-fallback": (FALLBACK, records.SEGMENT),  # type: ignore[dict-item]
+    "P": (PolicyRecord(LogIndex(9), RS, COPIES), records.POLICY),  # type: ignore[dict-item]
+    "K": (BRICK, records.BRICK),  # type: ignore[dict-item]
+    "J": (CONVERSION, records.CONVERSION),  # type: ignore[dict-item]
+    "C": (ScrubRecord(LogIndex(9), 5, SEGMENT.id, 0, 7, 300, 1), records.SCRUB),  # type: ignore[dict-item]
     "M": (SessionRecord(LogIndex(9), "/mnt", 5, RequestNumber(4)), records.SESSION),  # type: ignore[dict-item]
 }
 
@@ -106,7 +140,7 @@ def pinned(name: str) -> dict[str, bytes]:
 
 def test_commands_have_not_changed() -> None:
     """Every log that was ever written can be replayed, and the same commands are written as ever."""
-    golden = pinned("commands_v1.txt")
+    golden = pinned("commands_v1.1.txt")
     assert {type(o) for o in OPERATIONS} == set(get_args(Operation))
     assert golden.keys() == {type(o).__name__ for o in OPERATIONS}
     for operation in OPERATIONS:
@@ -117,7 +151,7 @@ def test_commands_have_not_changed() -> None:
 
 def test_outcomes_have_not_changed() -> None:
     """Every outcome that was ever kept can be given to a retry."""
-    golden = pinned("outcomes_v1.txt")
+    golden = pinned("outcomes_v1.1.txt")
     for name, outcome in zip(("Done", "Done-empty", "Refused"), OUTCOMES, strict=True):
         assert pack_outcome(outcome) == golden.pop(name)
         assert unpack_outcome(pack_outcome(outcome)) == outcome
@@ -126,11 +160,22 @@ def test_outcomes_have_not_changed() -> None:
 
 def test_records_have_not_changed() -> None:
     """Every value of every table can be read for ever."""
-    golden = pinned("records_v1.txt")
+    golden = pinned("records_v1.1.txt")
     assert golden.keys() == RECORDS.keys()
     for name, (record, layout) in RECORDS.items():
         assert layout.encode(record) == golden[name]
         assert layout.decode(golden[name]) == record
+
+
+def test_what_was_written_before_fields_were_added() -> None:
+    """A log, a store and kept outcomes of before protections were a file's own are read: absent is the volume's."""
+    commands = pinned("commands_v1.txt")
+    for operation in OPERATIONS[: len(commands)]:
+        assert decode_command(commands[type(operation).__name__]) == command(operation)
+    for name, raw in pinned("records_v1.txt").items():
+        record, layout = RECORDS[name]
+        assert layout.decode(raw) == record
+    assert unpack_outcome(pinned("outcomes_v1.txt")["Done"]) == Done((INODE,), (LARGE,), 3)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +187,9 @@ def test_records_have_not_changed() -> None:
         (SetAttributes(FILE, size=0), b"\x99\x06\x02\xc0\xc0\xc0\x00\xc0\xc0\xc2"),
         (Reap((FILE,)), b"\x92\x0b\x91\x02"),
         (OpenEpoch(), b"\x91\x0f"),
+        (SetProtection(FILE, Protection(4, 2)), b"\x94\x11\x02\x92\x04\x02\x00"),
+        (SetPolicy(FILE, None), b"\x93\x12\x02\xc0"),
+        (DropConversion(FILE), b"\x92\x16\x02"),
         (
             StoreData(None, (FileData(FILE, (), ((9, b"x"),)),)),
             b"\x93\x09\xc0\x91\x95\x02\x90\x91\x92\x09\xc4\x01x\xc0\xc0",

@@ -4,7 +4,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dwd.model.ids import InodeNumber, RequestNumber, SegmentId, SessionId
+from dwd.model.ids import BrickId, InodeNumber, RequestNumber, SegmentId, SessionId
 from dwd.namespace import keys
 
 NUMBER = 0x0102030405060708
@@ -24,6 +24,10 @@ def test_layout_is_pinned() -> None:
     assert keys.segment(segment) == b"S" + RAW
     assert keys.garbage(segment) == b"G" + RAW
     assert keys.orphan(inode) == b"O" + RAW
+    assert keys.SCRUB == b"C"
+    assert keys.policy(inode) == b"P" + RAW
+    assert keys.conversion(inode) == b"J" + RAW
+    assert keys.brick(BrickId(NUMBER)) == b"K" + RAW
     assert keys.session(session) == b"M" + b"s" * 16
     assert keys.outcome(session, RequestNumber(258)) == b"Q" + b"s" * 16 + b"\0\0\0\0\0\0\1\2"
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from dwd.model.ids import ROOT, InodeNumber, SegmentId
+from dwd.model.ids import NO_BRICK, ROOT, BrickId, InodeNumber, NodeId, SegmentId
 from dwd.model.segment import Extent
+from dwd.model.topology import Standing
 from dwd.namespace import keys, records
-from dwd.namespace.commands import Link, SetAttributes, SetXattr, Unlink
-from dwd.namespace.records import EntryRecord, OrphanRecord
+from dwd.namespace.commands import Link, PutBrick, PutConversion, SetAttributes, SetPolicy, SetXattr, Unlink
+from dwd.namespace.records import ConversionRecord, ConversionState, EntryRecord, OrphanRecord, PolicyRecord
 from dwd.namespace.survey import survey
-from tests.unit.namespace.volume import DIRECTORY, LINK, SEED, Volume
+from tests.unit.namespace.volume import DIRECTORY, LINK, MIRROR, RS, SEED, Volume
 
 FILE, INLINE, SUB = InodeNumber(2), InodeNumber(3), InodeNumber(4)
 SEGMENT = SegmentId((1 << 40) + 1)
@@ -31,6 +32,10 @@ def populated() -> Volume:
     volume.do(Link(FILE, SUB, b"again"))
     volume.do(SetXattr(FILE, b"user.a", b"b"))
     volume.do(Unlink(ROOT, b"gone"))
+    for brick in (1, 2):
+        volume.do(PutBrick(BrickId(brick), bytes([brick]) * 16, NodeId(1), 1.0, Standing.ACTIVE, "", ""))
+    volume.do(SetPolicy(SUB, RS))
+    volume.do(PutConversion(SUB, RS, None, ConversionState.RUNNING))
     return volume
 
 
@@ -50,16 +55,35 @@ def put_entry(volume: Volume, name: bytes, number: InodeNumber, kind: int, hashe
     volume.store.put(key, records.ENTRY.encode(EntryRecord(volume.state.index, number, kind)))
 
 
-def change_segment(volume: Volume, live: int) -> None:
+def change_segment(volume: Volume, **fields: object) -> None:
     """Let a segment say something else."""
     found = volume.state.find_segment(SEGMENT)
     assert found is not None
-    volume.store.put(keys.segment(SEGMENT), records.SEGMENT.encode(replace(found, live=live)))
+    volume.store.put(keys.segment(SEGMENT), records.SEGMENT.encode(replace(found, **fields)))
 
 
 def count(volume: Volume, field: str) -> None:
     """Let a counter of the volume be one too many."""
     setattr(volume.state.volume, field, getattr(volume.state.volume, field) + 1)
+
+
+def put_brick(volume: Volume, key: int, number: int, standing: Standing = Standing.ACTIVE) -> None:
+    """Put the folder of brick 1 under another number behind the namespace's back."""
+    known = volume.state.find_brick(BrickId(1))
+    assert known is not None
+    record = replace(known, id=BrickId(number), standing=standing)
+    volume.store.put(keys.brick(BrickId(key)), records.BRICK.encode(record))
+
+
+def put_policy(volume: Volume, number: InodeNumber) -> None:
+    """Lay a policy behind the namespace's back."""
+    volume.store.put(keys.policy(number), records.POLICY.encode(PolicyRecord(volume.state.index, MIRROR)))
+
+
+def put_conversion(volume: Volume, key: InodeNumber, number: InodeNumber) -> None:
+    """Lay a conversion behind the namespace's back."""
+    record = ConversionRecord(volume.state.index, number, RS, None, ConversionState.RUNNING, 1)
+    volume.store.put(keys.conversion(key), records.CONVERSION.encode(record))
 
 
 def misnumber(volume: Volume) -> None:
@@ -84,7 +108,17 @@ TAMPERED: list[tuple[str, Callable[[Volume], None]]] = [
     ("extent-beyond-size", lambda v: put_inode(v, FILE, size=299)),
     ("wrong-orphan", lambda v: v.store.delete(keys.orphan(InodeNumber(6)))),
     ("wrong-orphan", lambda v: v.store.put(keys.orphan(FILE), records.ORPHAN.encode(OrphanRecord(v.state.index)))),
-    ("wrong-live-count", lambda v: change_segment(v, 99)),
+    ("wrong-live-count", lambda v: change_segment(v, live=99)),
+    ("wrong-shard-count", lambda v: change_segment(v, bricks=(BrickId(1), BrickId(2)))),
+    ("shards-together", lambda v: change_segment(v, protection=MIRROR, bricks=(BrickId(1), BrickId(1)))),
+    ("unknown-brick", lambda v: change_segment(v, bricks=(BrickId(3),))),
+    ("wrong-number", lambda v: put_brick(v, 9, 8, Standing.REMOVED)),
+    ("repeated-brick", lambda v: put_brick(v, 3, 3)),
+    ("dangling-policy", lambda v: put_policy(v, InodeNumber(99))),
+    ("dangling-policy", lambda v: put_policy(v, InodeNumber(6))),
+    ("wrong-policy", lambda v: put_policy(v, SUB)),
+    ("dangling-conversion", lambda v: put_conversion(v, InodeNumber(6), InodeNumber(6))),
+    ("wrong-number", lambda v: put_conversion(v, FILE, SUB)),
     ("wrong-inode-total", lambda v: count(v, "inodes")),
     ("wrong-stored-total", lambda v: count(v, "stored_bytes")),
     ("wrong-inline-total", lambda v: count(v, "inline_bytes")),
@@ -109,6 +143,21 @@ def test_sound_volume() -> None:
     assert (found.inodes, found.entries, found.extents, found.segments) == (6, 5, 3, 2)
     volume.do(SetAttributes(FILE, size=0))
     assert volume.survey().segments == 2
+
+
+def test_what_is_no_defect() -> None:
+    """A shard that was never placed, shards on a removed brick, and its folder under another number are fine."""
+    volume = populated()
+    change_segment(volume, protection=MIRROR, bricks=(NO_BRICK, BrickId(3)))
+    put_brick(volume, 3, 3, Standing.REMOVED)
+    assert volume.survey().defects == []
+
+
+def test_volume_of_before_bricks_were_registered() -> None:
+    """With no row in table K any brick may be named."""
+    volume = Volume()
+    volume.write(volume.make(b"file").number, 0, b"bytes")
+    assert volume.survey().defects == []
 
 
 def test_progress_is_told() -> None:

@@ -16,6 +16,7 @@ from dwd.namespace.store_memory import MemoryStore
 from dwd.namespace.survey import Survey, survey
 
 SEED = 7
+NONE, MIRROR, RS = Protection(1, 0), Protection(1, 1), Protection(4, 2)
 STEP_NS = 1000
 FILE, DIRECTORY, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
 
@@ -79,17 +80,22 @@ class Volume:
         """The inode as it is now."""
         return self.state.inode(number)
 
-    def segment(self, payload: bytes) -> Segment:
+    def segment(self, payload: bytes, protection: Protection = NONE, wanted: Protection | None = None) -> Segment:
         """A segment as the daemon has written it, its bytes kept aside."""
         number = SegmentId((1 << 40) + len(self.written) + 1)
         self.written[number] = payload
-        return Segment(LogIndex(0), number, Protection(1, 0), len(payload), 0, (BrickId(1),), bytes(32))
+        bricks = tuple(BrickId(i + 1) for i in range(protection.width))
+        return Segment(LogIndex(0), number, protection, len(payload), 0, bricks, bytes(32), wanted)
 
     def write(self, number: InodeNumber, offset: int, data: bytes, *, inline: bool = False) -> Done:
         """Store bytes of one file."""
         if inline:
             return self.do(StoreData(None, (FileData(number, (), ((offset, data),)),)))
         return self.do(StoreData(self.segment(data), (FileData(number, ((offset, len(data), 0),)),)))
+
+    def store_whole(self, number: InodeNumber, segment: Segment, offset: int = 0) -> None:
+        """Store all of a segment in one file."""
+        self.do(StoreData(segment, (FileData(number, ((offset, segment.length, 0),)),)))
 
     def read(self, number: InodeNumber, offset: int = 0, length: int | None = None) -> bytes:
         """The bytes that a reader would see."""

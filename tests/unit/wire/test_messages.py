@@ -8,17 +8,21 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dwd.model.errors import BadRequest
 from dwd.model.ids import Epoch, InodeNumber, LogIndex, RequestNumber, SessionId, VolumeId
 from dwd.model.inode import Inode
+from dwd.model.protection import Protection
 from dwd.namespace.commands import FileData, Rename
 from dwd.namespace.outcomes import Done
 from dwd.namespace.queries import Listed
 from dwd.wire import messages as wire
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "mount_messages_v1.txt"
-INODE: Final = Inode(LogIndex(300), InodeNumber(2), 0o100644, 1, 1000, 1000, 7, 8, 9, 10, 10)
+GOLDEN = Path(__file__).parents[2] / "golden"
+INODE: Final = Inode(
+    LogIndex(300), InodeNumber(2), 0o100644, 1, 1000, 1000, 7, 8, 9, 10, 10, protection=Protection(4, 2)
+)
 NUMBER: Final = InodeNumber(2)
 REQUESTS: list[wire.Request] = [
     wire.Hello(1, SessionId(b"s" * 16), "/mnt", RequestNumber(1), (NUMBER,)),
@@ -77,7 +81,17 @@ def test_round_trips() -> None:
 def test_bytes_have_not_changed() -> None:
     """A mount and a daemon of different builds understand each other: docs/FORMATS.md has the tags."""
     said = [f"{type(m).__name__} {wire.encode_message(m).hex()}" for m in (*REQUESTS, *ANSWERS)]
-    assert said == GOLDEN.read_text().splitlines()
+    assert said == (GOLDEN / "mount_messages_v1.1.txt").read_text().splitlines()
+
+
+def test_what_was_said_before_fields_were_added() -> None:
+    """A mount or daemon of before inodes had a protection is understood: the inode has the volume's."""
+    lines = [line.split() for line in (GOLDEN / "mount_messages_v1.txt").read_text().splitlines()]
+    old, requests = [bytes.fromhex(said) for _, said in lines], len(REQUESTS)
+    assert [wire.decode_request(said) for said in old[:requests]] == REQUESTS
+    found = wire.decode_answer(old[requests + 1])
+    assert found == wire.Found(replace(INODE, protection=None))
+    assert [type(wire.decode_answer(said)) for said in old[requests:]] == [type(answer) for answer in ANSWERS]
 
 
 def test_by_hand() -> None:

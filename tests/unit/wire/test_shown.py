@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dwd.wire.shown import shown_name, shown_text
+from dwd.wire.shown import read_name, shown_name, shown_text
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
@@ -27,3 +27,14 @@ def test_text_is_made_harmless_once(text: str) -> None:
     shown = shown_text(text)
     assert shown.isprintable()
     assert shown_text(shown) == shown
+
+
+@given(st.binary(max_size=40))
+def test_a_shown_name_is_read_back(name: bytes) -> None:
+    """Whatever bytes a name has, what is shown of it leads back to it; and text that nobody escaped is itself."""
+    assert read_name(shown_name(name)) == name
+
+
+def test_a_backslash_that_nobody_wrote_stands_for_itself() -> None:
+    """What shown_name() would not write is no escape."""
+    assert read_name(r"\q \x4 \Uffffffff") == rb"\q \x4 \Uffffffff"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dwd.model.ids import InodeNumber, LogIndex
 from dwd.model.inode import Inode
 from dwd.model.limits import INLINE_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_RANGES_MAX
+from dwd.model.protection import Protection
 from dwd.model.units import KIB, MIB
 from dwfs.cache.dirty import Dirty, Flight, shipment
 
@@ -229,3 +230,27 @@ def test_a_file_that_is_gone_costs_nothing() -> None:
     dirty.write(ONE, 0, bytes(MIB), now=0.0, mtime=1)
     dirty.forget(ONE)
     assert (len(dirty), dirty.weight, dirty.waiting_bytes) == (0, 0, 0)
+
+
+def test_flights_have_one_protection() -> None:
+    """Files that are stored differently never share a segment; late times go along with anybody."""
+    dirty, other = Dirty(), Protection(4, 2)
+    dirty.touch(InodeNumber(9), atime=1)
+    for number, protection in enumerate((None, other, None, other), 1):
+        dirty.write(InodeNumber(number), 0, b"bytes", now=0.0, mtime=1, protection=protection)
+    dirty.touch(InodeNumber(10), atime=1)
+    flown = []
+    while (flight := dirty.plan()) is not None:
+        flown.append([cargo.file.number for cargo in flight.cargo])
+    assert flown == [[9, 1, 3, 10], [2, 4]]
+
+
+def test_file_that_was_moved_to_another_protection() -> None:
+    """What the last write was told counts for all that waits."""
+    dirty = Dirty()
+    dirty.write(ONE, 0, b"x", now=0.0, mtime=1)
+    dirty.write(TWO, 0, b"y", now=0.0, mtime=1, protection=Protection(1, 1))
+    dirty.write(ONE, 9, b"z", now=0.0, mtime=1, protection=Protection(1, 1))
+    flight = dirty.plan()
+    assert flight is not None
+    assert [cargo.file.number for cargo in flight.cargo] == [ONE, TWO]

@@ -1,0 +1,136 @@
+"""Mend shards that a read or the scrub found damaged, at once.
+
+Rules: what is said to be damaged is looked at first: it may have been mended, moved or freed since. The set is bounded;
+what finds no room in it is met again by the next read or scrub. What cannot be mended is tried again, slowly.
+"""
+
+from collections import ChainMap
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+import trio
+
+from dwd.model.errors import BrickFault, NoSpace, SegmentLost
+from dwd.model.ids import SegmentId, ShardIndex
+from dwd.model.segment import Segment
+from dwd.placement.repair import Damaged, plan_repairs
+from dwd.services.diagnosis import candidates
+from dwd.services.metadata import Metadata
+from dwd.services.rehousing import Rehousing
+from dwd.services.segments import Segments
+
+_SEGMENTS_MAX: Final = 4096  # waiting; more are dropped, and found again
+_AT_ONCE: Final = 2
+_RETRY_S: Final = 30.0
+
+
+@attrs.frozen
+class MendingStatus:
+    """What was reported since the start, and what came of it."""
+
+    waiting: int  # segments
+    mended: int  # shards
+    failed: int  # attempts: they are repeated
+    dropped: int
+
+
+class Mender:
+    """Takes reports from anybody on the loop; mends in tasks of its own."""
+
+    def __init__(self, metadata: Metadata, segments: Segments, rehousing: Rehousing) -> None:
+        self._metadata = metadata
+        self._segments = segments
+        self._rehousing = rehousing
+        self._waiting: dict[SegmentId, set[ShardIndex]] = {}
+        self._in_hand: dict[SegmentId, set[ShardIndex]] = {}
+        self._later: dict[SegmentId, set[ShardIndex]] = {}  # failed, and waiting to be tried again
+        self._reported = trio.Event()
+        self._mended = self._failed = self._dropped = 0
+
+    def damaged(self, segment: SegmentId, index: ShardIndex) -> None:
+        """A shard could not be read from a brick that is here. Never blocks; may be told often of one shard."""
+        if index in self._in_hand.get(segment, ()):
+            return
+        if segment not in self._waiting and len(self._waiting) >= _SEGMENTS_MAX:
+            self._dropped += 1
+            return
+        self._waiting.setdefault(segment, set()).add(index)
+        self._reported.set()
+
+    async def run(self) -> None:
+        """Mend for ever."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._reported.wait()
+                self._reported = trio.Event()
+                failed = await self.mend_all()
+                if failed:
+                    for segment, indices in failed.items():
+                        self._later.setdefault(segment, set()).update(indices)
+                    nursery.start_soon(self._report_again, failed)
+
+    async def _report_again(self, failed: Mapping[SegmentId, set[ShardIndex]]) -> None:
+        await trio.sleep(_RETRY_S)
+        for segment, indices in failed.items():
+            self._later.pop(segment, None)
+            for index in indices:
+                self.damaged(segment, index)
+
+    async def mend_all(self) -> dict[SegmentId, set[ShardIndex]]:
+        """Everything that was reported; what could not be mended."""
+        failed: dict[SegmentId, set[ShardIndex]] = {}
+
+        async def work() -> None:
+            while self._waiting:
+                segment = next((one for one in self._waiting if one not in self._in_hand), None)
+                if segment is None:
+                    return  # what is reported of those in hand is done by whoever has them
+                indices = self._waiting.pop(segment)
+                self._in_hand[segment] = indices
+                try:
+                    if not await self._mend(segment, indices):
+                        failed[segment] = indices
+                finally:
+                    del self._in_hand[segment]
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(_AT_ONCE):
+                nursery.start_soon(work)
+        return failed
+
+    async def _mend(self, number: SegmentId, indices: set[ShardIndex]) -> bool:
+        """False: it is to be tried again."""
+        segment = self._metadata.state.find_segment(number)
+        bad = frozenset() if segment is None else await self._confirmed(segment, indices)
+        if segment is None or not bad:
+            return True
+        bricks = candidates(self._segments.brick_set, within_reserve=True)
+        plan = plan_repairs([Damaged(segment, bad)], bricks, 1)
+        try:
+            for repair in plan.repairs:
+                if await self._rehousing.perform(segment, dict(repair.mend)):
+                    self._mended += len(repair.mend)
+        except (SegmentLost, NoSpace, BrickFault):
+            self._failed += 1
+            return False
+        return not plan.lost and not plan.waiting
+
+    async def _confirmed(self, segment: Segment, indices: set[ShardIndex]) -> frozenset[ShardIndex]:
+        """Those that are damaged now, on bricks that are here: the others are the healer's."""
+        here = self._segments.bricks
+        found = [
+            index
+            for index in sorted(indices)
+            if segment.bricks[index] in here and await self._segments.verify_shard(segment, index) is not None
+        ]
+        return frozenset(index for index in found if segment.bricks[index] in here)
+
+    def waiting(self) -> Mapping[SegmentId, Collection[ShardIndex]]:
+        """What was reported and is not mended yet."""
+        return MappingProxyType(dict(ChainMap(self._waiting, self._in_hand, self._later)))
+
+    def status(self) -> MendingStatus:
+        """An immutable snapshot."""
+        return MendingStatus(len(self.waiting()), self._mended, self._failed, self._dropped)

@@ -1,0 +1,150 @@
+"""Make shards of a segment anew, bit for bit, on bricks that are named: what healing, draining and replacing do.
+
+Rules: a shard that is sound elsewhere is copied, any other is computed from k verified ones. What rebuild() wrote
+is durable when it returns, and removed when it fails. The record is not changed here.
+"""
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from dwd.codec.blocks import block_checksums
+from dwd.codec.shard_header import ShardHeader, encode_shard_header
+from dwd.ec.layout import ShardRange
+from dwd.ec.segment_image import ShardImage
+from dwd.model.errors import BrickFault, DwError
+from dwd.model.ids import BrickId, SegmentId, ShardIndex, VolumeId
+from dwd.model.segment import Segment
+from dwd.services.brick_calls import BrickCalls, ShardWrite
+from dwd.services.bricks import Bricks
+from dwd.services.segment_counters import SegmentStatistics
+from dwd.services.segment_reading import SegmentReader, lost
+
+_WRITE_S_MAX: Final = 60.0  # of all shards of one segment; nobody waits for it but background work
+_ABANDON_S_MAX: Final = 5.0  # what is not removed by then is swept
+
+
+class Rebuilder:
+    """Rebuilds the shards of a volume."""
+
+    def __init__(
+        self,
+        volume: VolumeId,
+        bricks: Bricks,
+        calls: BrickCalls,
+        reader: SegmentReader,
+        counters: SegmentStatistics,
+    ) -> None:
+        self._volume = volume
+        self._bricks = bricks
+        self._calls = calls
+        self._reader = reader
+        self._counters = counters
+        self.in_progress: set[SegmentId] = set()  # their new shards are named by no record yet
+
+    async def rebuild(
+        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
+    ) -> tuple[BrickId, ...]:
+        """Put the given shards on their targets; the bricks of the segment with these in place.
+
+        Raises:
+            SegmentLost: too few shards can be read.
+            BrickFault: a target is not here, or failed, or is still in a write that was given up.
+            NoSpace: a target is full.
+        """
+        self.in_progress.add(segment.id)
+        try:
+            bodies = await self._bodies(segment, indices, targets)
+            images = await self._calls.compute(
+                lambda: {index: self._image(segment, index, body) for index, body in bodies.items()}
+            )
+            await self._write(segment, images, targets)
+        finally:
+            self.in_progress.discard(segment.id)
+        self._counters.shards_rebuilt += len(images)
+        self._counters.bytes_rebuilt += sum(len(body) for body in bodies.values())
+        return tuple(
+            targets[ShardIndex(index)] if index in images else brick for index, brick in enumerate(segment.bricks)
+        )
+
+    async def _bodies(
+        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
+    ) -> dict[ShardIndex, bytes]:
+        length = segment.protection.shard_length(segment.length)
+        problems: list[str] = []
+        bodies: dict[ShardIndex, bytes] = {}
+        for index in indices:
+            brick = self._bricks.find(segment.bricks[index])
+            if brick is not None and targets[index] != brick.id:
+                body = await self._reader.try_shard(segment, ShardRange(index, 0, length), brick, problems)
+                bodies |= {} if body is None else {index: body}
+        missing = [index for index in indices if index not in bodies]
+        if missing:
+            computed = await self._reader.compute(segment, missing, 0, length, problems)
+            if computed is None:
+                raise lost(segment, problems)
+            bodies |= computed
+        return bodies
+
+    def _image(self, segment: Segment, index: ShardIndex, body: bytes) -> ShardImage:
+        header = ShardHeader(
+            volume=self._volume,
+            segment=segment.id,
+            index=index,
+            protection=segment.protection,
+            segment_length=segment.length,
+            digest=segment.digest,
+            checksums=block_checksums(body),
+        )
+        return encode_shard_header(header), memoryview(body)
+
+    async def _write(
+        self, segment: Segment, images: Mapping[ShardIndex, ShardImage], targets: Mapping[ShardIndex, BrickId]
+    ) -> None:
+        writes: list[ShardWrite] = []
+        problems: list[DwError] = []
+
+        async def write_one(index: ShardIndex, image: ShardImage) -> None:
+            try:
+                write = await self._cleared(segment, index, targets[index])
+            except BrickFault as fault:
+                problems.append(fault)
+                return
+            writes.append(write)
+            await self._calls.write(write, image)
+
+        done = False
+        try:
+            with trio.move_on_after(_WRITE_S_MAX):
+                async with trio.open_nursery() as nursery:
+                    for index, image in images.items():
+                        nursery.start_soon(write_one, index, image)
+            problems += [write.failure for write in writes if write.failure is not None]
+            done = sum(write.stored for write in writes) == len(images)
+        finally:
+            if not done:
+                await self._abandon(writes)
+        if not done:
+            raise problems[0] if problems else BrickFault(f"no answer for {_WRITE_S_MAX:.0f} s to a write of a shard")
+
+    async def _cleared(self, segment: Segment, index: ShardIndex, target: BrickId) -> ShardWrite:
+        """Remove what lies where a shard is to be written. Raises BrickFault."""
+        brick = self._bricks.find(target)
+        if brick is None:
+            raise BrickFault(f"brick {target} is not here: {self._bricks.condition(target).evidence}")
+        if self._bricks.is_late(target):
+            raise BrickFault(f"brick {target} is still at a write that took too long")
+        await self._calls.call(brick, lambda: brick.remove_shard(segment.id, index))
+        return ShardWrite(brick, segment.id, index)
+
+    async def _abandon(self, writes: Collection[ShardWrite]) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _ABANDON_S_MAX):
+            for write in writes:
+                if write.stored:
+                    with suppress(BrickFault):
+                        await self._remove(write)
+
+    async def _remove(self, write: ShardWrite) -> None:
+        await self._calls.call(write.brick, lambda: write.brick.remove_shard(write.segment, write.index))
