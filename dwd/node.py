@@ -3,6 +3,7 @@
 open_node() builds it in the order in which one thing needs the other, and takes it down again.
 """
 
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -68,6 +69,7 @@ from dwd.services.space import SpaceKeeper
 from dwd.services.storing import FileWriter
 from dwd.serving import Answering
 
+_log = logging.getLogger("dwd")
 _SEED_BITS = 63
 _ROOT_MODE = 0o755
 _STOP_S_MAX = 20.0
@@ -132,10 +134,15 @@ async def open_node(options: ServeOptions, *, existing: bool = False) -> AsyncIt
             folder.store.parent.mkdir(mode=0o700, exist_ok=True)
             if not folder.store.exists():
                 SqliteStore.create(folder.store, identity.volume)
+        elif found.held not in {None, identity}:
+            _log.warning("bricks of %s have changed places; each is taken for what it says", identity.volume.hex())
+            folder.put_identity(identity)
         bricks = open_bricks(folder, identity)
         for brick in bricks.values():
             stack.callback(brick.close)
         opened = stack.enter_context(open_metadata(folder, found, options.metadata_mirrors))
+        if found.held != identity:
+            opened.mirrors.identity_changed(identity)
         made = msgspec.structs.replace(identity, made=True)
         node = await _build(folder, made, bricks, opened, options.policy)
         stack.callback(node.bricks.close)

@@ -77,7 +77,7 @@ def _with_sets(data: Path, identity: VolumeIdentity, own: MirrorSet | None) -> F
     newest = max(sets, key=lambda found: found.generation, default=None)
     if newest is not None and (own is None or own.generation < newest.generation):
         return Found(_where_found(newest.identity, data, places), newest, own, identity)
-    return Found(identity, newest, own, identity)
+    return Found(_where_found(identity, data, places), newest, own, identity)
 
 
 def _sets(places: Sequence[Path]) -> Iterator[MirrorSet]:
@@ -96,5 +96,10 @@ def _where_found(identity: VolumeIdentity, data: Path, places: Sequence[Path]) -
         brick = brick_at(data / place.path)
         found = here.get((identity.volume, place.id))
         right = brick is not None and (brick.volume, brick.brick) == (identity.volume, place.id)
-        moved.append(place if right or found is None else BrickPlace(place.id, str(found)))
+        moved.append(place if right or found is None else BrickPlace(place.id, _written(data, found)))
     return msgspec.structs.replace(identity, bricks=tuple(moved))
+
+
+def _written(data: Path, path: Path) -> str:
+    """Below the data folder a path is relative: the folder may be moved."""
+    return str(path.relative_to(data)) if path.is_relative_to(data) else str(path)

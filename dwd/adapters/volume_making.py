@@ -13,8 +13,9 @@ from typing import Final
 from dwd.adapters.brick_directory import BrickDirectory, create_brick, open_brick
 from dwd.adapters.brick_identity import check_unused
 from dwd.adapters.data_folder import DataFolder
+from dwd.adapters.metadata_mirror import brick_at
 from dwd.codec.volume_identity import BrickPlace, VolumeIdentity
-from dwd.model.errors import BadConfig, BrickFault, DwError
+from dwd.model.errors import BadConfig, BrickFault, DwError, VolumeMismatch
 from dwd.model.ids import BrickId, NodeId, VolumeId
 from dwd.model.protection import Protection, fitting, parse_protection
 
@@ -94,6 +95,11 @@ def open_bricks(folder: DataFolder, identity: VolumeIdentity) -> Mapping[BrickId
                 opened[place.id] = open_brick(folder.brick(place.path), identity.volume, place.id)
             except BrickFault as fault:
                 _log.warning("started without brick %d: %s", place.id, fault)
+            except VolumeMismatch as mismatch:
+                there = brick_at(folder.brick(place.path))
+                if there is None or there.volume != identity.volume:
+                    raise
+                _log.warning("started without brick %d: %s", place.id, mismatch)  # another of ours is in its place
     except DwError:
         for brick in opened.values():
             brick.close()

@@ -19,6 +19,7 @@ from dwd.model.errors import BrickFault, CorruptShard, DwError, FormatTooNew
 from dwd.model.ids import SegmentId, ShardIndex
 from dwd.ports import Brick
 from dwd.services.bricks import Bricks
+from dwd.services.shard_making import ShardMaking
 
 _T = TypeVar("_T")
 
@@ -39,10 +40,11 @@ class _Fate(Enum):
 class ShardWrite:
     """One shard on its way to one brick. Its thread and the one who waits agree on its fate under a lock."""
 
-    def __init__(self, brick: Brick, segment: SegmentId, index: ShardIndex) -> None:
+    def __init__(self, brick: Brick, segment: SegmentId, index: ShardIndex, *, replaces: bool = False) -> None:
         self.brick = brick
         self.segment = segment
         self.index = index
+        self._replaces = replaces  # what lies there is removed first
         self.failure: DwError | None = None
         self._fate = _Fate.WAITING
         self._lock = threading.Lock()
@@ -56,6 +58,8 @@ class ShardWrite:
         """In the thread: write; if nobody waits any more, remove the file and call `when_late`."""
         self._fate = _Fate.RUNNING
         try:
+            if self._replaces:
+                self.brick.remove_shard(self.segment, self.index)
             self.brick.write_shard(self.segment, self.index, image)
         except DwError as failure:
             self.failure = failure
@@ -153,6 +157,15 @@ class BrickCalls:
             seconds = trio.current_time() - began
         self._bricks.report(asked.brick.id, seconds, asked.failure)
         return seconds
+
+    async def make(self, making: ShardMaking, patience_s: float) -> None:
+        """Perform it; after `patience_s` its thread is left behind, and it stays undone."""
+        async with self._calls:
+            with trio.move_on_after(patience_s):
+                await trio.to_thread.run_sync(making.perform, limiter=_UNBOUNDED, abandon_on_cancel=True)
+        making.give_up()
+        for number, seconds in making.answers():
+            self._bricks.report(number, seconds, None)
 
     async def write(self, write: ShardWrite, image: ShardImage) -> None:
         """Write a shard; what came of it is in `write`, also after a deadline has cancelled this."""

@@ -12,7 +12,7 @@ import attrs
 import trio
 from msgspec.structs import replace
 
-from dwd.model.errors import BrickInUse, NotSafe, Overloaded
+from dwd.model.errors import BrickFault, BrickInUse, NotSafe, Overloaded
 from dwd.model.ids import BrickId
 from dwd.model.topology import Standing
 from dwd.ports import BrickSpace
@@ -74,7 +74,10 @@ class BrickReplacing:
         register = self.register
         if not register.is_at(number, folder):
             return False
-        brick = await trio.to_thread.run_sync(register.open_brick, number)
+        try:
+            brick = await trio.to_thread.run_sync(register.open_brick, number)
+        except BrickFault:
+            return False  # its disk is gone or another, empty one is mounted there: the place is the same
         uuid = brick.uuid
         brick.close()
         if register.record(number).uuid in {uuid, b""}:  # nothing: it is not registered yet, and this is it

@@ -35,6 +35,7 @@ _AT_ONCE: Final = 4  # segments rebuilt at a time
 _PERIOD_S: Final = 600.0  # between two rounds when nothing is known to be wrong
 _RETRY_S: Final = 10.0  # when something failed or waits
 _LOOK_S: Final = 15.0  # for writes that went on without a brick
+_CENSUS_S: Final = 540.0  # then a brick that is here all the time is listed again: seconds for a million shards
 _SETTLE_S: Final = 0.5  # changes of bricks come in company
 _UNREADABLE_MAX: Final = 10_000  # remembered, so that a round does not try them again
 _UNREADABLE_S: Final = 600.0
@@ -60,7 +61,7 @@ class Healer:
         self._repacker = repacker
         self._pacer = rehousing.pacer
         self._diagnostician = Diagnostician(self._bricks, grace_s)
-        self._censused: dict[BrickId, int] = {}
+        self._censused: dict[BrickId, tuple[int, float]] = {}  # which appearance, and when
         self._unreadable: dict[SegmentId, float] = {}
         self._tally = Tally()
         self._active = False
@@ -117,19 +118,24 @@ class Healer:
             self._pacer.least_bytes_per_s = 0.0
 
     async def _take_censuses(self) -> None:
-        """Of bricks that came, or came back: the difference to the records is all that is to be done for them."""
+        """Of bricks that came, or came back: the difference to the records is all that is to be done for them.
+
+        Of the others now and then: files may vanish, or a disk be exchanged for an older copy of it, under a
+        superblock that stays right.
+        """
         for number, brick in list(self._segments.bricks.items()):
             appearances = self._bricks.appearances(number)
-            if self._censused.get(number) == appearances:
+            known, taken = self._censused.get(number, (None, 0.0))
+            if known == appearances and trio.current_time() - taken < _CENSUS_S:
                 continue
             census = Census()
             try:
                 await census.take(brick)
             except BrickFault:
                 continue  # it changes, and another round follows
-            self._resynced += len(census) if number in self._censused else 0
+            self._resynced += len(census) if known not in {None, appearances} else 0
             self._diagnostician.censuses[number] = census
-            self._censused[number] = appearances
+            self._censused[number] = appearances, trio.current_time()
 
     def _chunks(self) -> Iterator[list[Segment]]:
         """All segments that there are now; those that are written meanwhile are not met."""

@@ -10,8 +10,6 @@ from typing import Final
 
 import trio
 
-from dwd.codec.blocks import block_checksums
-from dwd.codec.shard_header import ShardHeader, encode_shard_header
 from dwd.ec.layout import ShardRange
 from dwd.ec.segment_image import ShardImage
 from dwd.model.errors import BrickFault, DwError
@@ -21,7 +19,9 @@ from dwd.services.brick_calls import BrickCalls, ShardWrite
 from dwd.services.bricks import Bricks
 from dwd.services.segment_counters import SegmentStatistics
 from dwd.services.segment_reading import SegmentReader, lost
+from dwd.services.shard_making import ShardMaking, Source, shard_image
 
+_QUICK_S_MAX: Final = 2.0  # for the sources of one segment, one after the other; then they are asked side by side
 _WRITE_S_MAX: Final = 60.0  # of all shards of one segment; nobody waits for it but background work
 _ABANDON_S_MAX: Final = 5.0  # what is not removed by then is swept
 
@@ -56,17 +56,44 @@ class Rebuilder:
         """
         self.in_progress.add(segment.id)
         try:
-            bodies = await self._bodies(segment, indices, targets)
-            images = await self._calls.compute(
-                lambda: {index: self._image(segment, index, body) for index, body in bodies.items()}
-            )
+            images = await self._make_quickly(segment, indices, targets)
+            if images is None:
+                images = await self._make(segment, indices, targets)
             await self._write(segment, images, targets)
         finally:
             self.in_progress.discard(segment.id)
         self._counters.shards_rebuilt += len(images)
-        self._counters.bytes_rebuilt += sum(len(body) for body in bodies.values())
+        self._counters.bytes_rebuilt += sum(len(body) for _, body in images.values())
         return tuple(
             targets[ShardIndex(index)] if index in images else brick for index, brick in enumerate(segment.bricks)
+        )
+
+    async def _make_quickly(
+        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
+    ) -> dict[ShardIndex, ShardImage] | None:
+        """In one thread, if all that is needed is on bricks that are well; None: it is to be done the long way."""
+        well = {
+            ShardIndex(index): Source(ShardIndex(index), brick)
+            for index, number in enumerate(segment.bricks)
+            if not self._bricks.doubtful(number) and (brick := self._bricks.find(number)) is not None
+        }
+        copied = [well[index] for index in indices if index in well and targets[index] != segment.bricks[index]]
+        computed = sorted(set(indices) - {source.index for source in copied})
+        sources = [source for index, source in well.items() if index not in computed][: segment.protection.k]
+        if computed and len(sources) < segment.protection.k:
+            return None
+        making = ShardMaking(self._volume, segment, copied, computed, sources)
+        await self._calls.make(making, _QUICK_S_MAX)
+        if making.images is not None and computed:
+            self._counters.reconstructed += 1
+        return making.images
+
+    async def _make(
+        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
+    ) -> dict[ShardIndex, ShardImage]:
+        bodies = await self._bodies(segment, indices, targets)
+        return await self._calls.compute(
+            lambda: {index: shard_image(self._volume, segment, index, body) for index, body in bodies.items()}
         )
 
     async def _bodies(
@@ -88,18 +115,6 @@ class Rebuilder:
             bodies |= computed
         return bodies
 
-    def _image(self, segment: Segment, index: ShardIndex, body: bytes) -> ShardImage:
-        header = ShardHeader(
-            volume=self._volume,
-            segment=segment.id,
-            index=index,
-            protection=segment.protection,
-            segment_length=segment.length,
-            digest=segment.digest,
-            checksums=block_checksums(body),
-        )
-        return encode_shard_header(header), memoryview(body)
-
     async def _write(
         self, segment: Segment, images: Mapping[ShardIndex, ShardImage], targets: Mapping[ShardIndex, BrickId]
     ) -> None:
@@ -108,7 +123,7 @@ class Rebuilder:
 
         async def write_one(index: ShardIndex, image: ShardImage) -> None:
             try:
-                write = await self._cleared(segment, index, targets[index])
+                write = self._replacing(segment, index, targets[index])
             except BrickFault as fault:
                 problems.append(fault)
                 return
@@ -129,15 +144,14 @@ class Rebuilder:
         if not done:
             raise problems[0] if problems else BrickFault(f"no answer for {_WRITE_S_MAX:.0f} s to a write of a shard")
 
-    async def _cleared(self, segment: Segment, index: ShardIndex, target: BrickId) -> ShardWrite:
-        """Remove what lies where a shard is to be written. Raises BrickFault."""
+    def _replacing(self, segment: Segment, index: ShardIndex, target: BrickId) -> ShardWrite:
+        """A write that removes what lies there. Raises BrickFault."""
         brick = self._bricks.find(target)
         if brick is None:
             raise BrickFault(f"brick {target} is not here: {self._bricks.condition(target).evidence}")
         if self._bricks.is_late(target):
             raise BrickFault(f"brick {target} is still at a write that took too long")
-        await self._calls.call(brick, lambda: brick.remove_shard(segment.id, index))
-        return ShardWrite(brick, segment.id, index)
+        return ShardWrite(brick, segment.id, index, replaces=True)
 
     async def _abandon(self, writes: Collection[ShardWrite]) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _ABANDON_S_MAX):

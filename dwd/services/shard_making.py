@@ -1,5 +1,100 @@
-"""Make shards of a segment in one thread: read whole shards, compute the others, and what goes to the disk with them.
+"""Make shards of a segment in one thread: read whole ones, compute those that lack, and the page that each begins with.
 
-Rules: nothing is computed from bytes that were not verified. Whatever is unusual is left to who asked: a shard that
-cannot be read ends it, and so does a thread that was told to. Who waits may go away meanwhile.
+Rules: nothing is made of bytes that were not verified. What goes on as it should goes fast here; anything unusual
+(a shard that cannot be read, a brick that keeps us waiting) ends it, and who asked goes the long way.
 """
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+import attrs
+
+from dwd.codec.blocks import block_checksums
+from dwd.codec.shard_header import ShardHeader, encode_shard_header
+from dwd.ec.reed_solomon import Codec
+from dwd.ec.segment_image import ShardImage
+from dwd.model.errors import BrickFault, CorruptShard, FormatTooNew
+from dwd.model.ids import BrickId, ShardIndex, VolumeId
+from dwd.model.segment import Segment
+from dwd.ports import Brick
+
+
+@attrs.frozen
+class Source:
+    """A shard that may be read, on the brick that has it."""
+
+    index: ShardIndex
+    brick: Brick
+
+
+def shard_image(volume: VolumeId, segment: Segment, index: ShardIndex, body: bytes) -> ShardImage:
+    """What the file of a shard holds."""
+    header = ShardHeader(
+        volume=volume,
+        segment=segment.id,
+        index=index,
+        protection=segment.protection,
+        segment_length=segment.length,
+        digest=segment.digest,
+        checksums=block_checksums(body),
+    )
+    return encode_shard_header(header), memoryview(body)
+
+
+class ShardMaking:
+    """One segment's shards: some are copied, others computed from k sources."""
+
+    def __init__(
+        self,
+        volume: VolumeId,
+        segment: Segment,
+        copied: Sequence[Source],
+        computed: Sequence[ShardIndex],
+        sources: Sequence[Source],
+    ) -> None:
+        self._volume = volume
+        self._segment = segment
+        self._copied = copied
+        self._computed = computed
+        self._sources = sources
+        self._length = segment.protection.shard_length(segment.length)
+        self._seconds: list[tuple[BrickId, float]] = []
+        self._asked: tuple[BrickId, float] | None = None  # and since when
+        self._given_up = False
+        self.images: dict[ShardIndex, ShardImage] | None = None  # not None: done
+
+    def perform(self) -> None:
+        """In the thread."""
+        try:
+            bodies = {source.index: self._read(source) for source in self._copied}
+            if self._computed:
+                available = {source.index: bodies.get(source.index) or self._read(source) for source in self._sources}
+                bodies |= Codec(self._segment.protection).reconstruct(available, self._computed, self._length)
+            images = {index: shard_image(self._volume, self._segment, index, body) for index, body in bodies.items()}
+        except (CorruptShard, BrickFault, FormatTooNew):
+            return  # who asked meets it again, and reports it
+        self.images = images
+
+    def _read(self, source: Source) -> bytes:
+        if self._given_up:
+            raise BrickFault("nobody waits for it any more")
+        began = perf_counter()
+        self._asked = (source.brick.id, began)
+        body = source.brick.read(self._segment.id, source.index, 0, self._length, wait=True)
+        self._asked = None
+        self._seconds.append((source.brick.id, perf_counter() - began))
+        if body is None:
+            raise BrickFault(f"brick {source.brick.id} gave no answer")
+        return body
+
+    def give_up(self) -> None:
+        """Nobody waits any more: a thread that is still in it asks no further brick."""
+        self._given_up = True
+
+    def answers(self) -> Iterator[tuple[BrickId, float]]:
+        """The seconds that each brick took, or has kept us waiting for until now."""
+        yield from self._seconds
+        asked = self._asked
+        if asked is not None:
+            number, since = asked
+            yield number, perf_counter() - since

@@ -100,3 +100,33 @@ def test_a_brick_that_was_away_is_completed_and_not_rebuilt(volume: Volume) -> N
     assert set(now) - set(kept)
     assert wrong(files) == []
     volume.assert_sound()
+
+
+def test_bricks_that_changed_places_are_taken_for_what_they_say(volume: Volume) -> None:
+    """As disks do at a reboot: found at each other's paths, all of them in service at once."""
+    files = make_files(volume.path, 7, 8)
+    volume.unmount()
+    volume.stop_daemon()
+    bricks = volume.data / "bricks"
+    for old, new in (("0", "x"), ("3", "0"), ("x", "3")):
+        (bricks / old).rename(bricks / new)
+    volume.mount()
+    status = wait_until_protected(volume)
+    assert {each["id"]: each["path"] for each in status["bricks"]}[1] == str(bricks / "3")
+    assert wrong(files) == []
+    volume.assert_sound()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_lost_brick_is_replaced_in_its_own_place(made: bool, volume: Volume) -> None:  # noqa: FBT001  a parameter
+    """An empty disk is mounted where the dead one was: absent or made anew, its folder is the same."""
+    files = make_files(volume.path, 8, 8)
+    folder = brick(volume, 2)
+    lose(folder)
+    wait_until(lambda: volume.ask("status")["state"] == "degraded", "the loss is noticed", 20)
+    if made:
+        folder.mkdir()
+    dwd("brick", "replace", "--data", volume.data, "--yes", 2, folder)
+    wait_until_protected(volume)
+    assert wrong(files) == []
+    volume.assert_sound()
