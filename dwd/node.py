@@ -60,6 +60,7 @@ from dwd.services.pacing import Budget, Pacer
 from dwd.services.protecting import Protecting
 from dwd.services.questions import Questions
 from dwd.services.reading import FileReader
+from dwd.services.refitting import Refitter
 from dwd.services.rehousing import Rehousing
 from dwd.services.repacker import Repacker
 from dwd.services.scrub import DAY_S, Scrubber
@@ -244,12 +245,13 @@ def _background(
     repacker = Repacker(metadata, segments)
     healer = Healer(metadata, segments, rehousing, repacker)
     segments.on_damage = healer.damaged
+    refitter = Refitter(metadata, segments, repacker, pacer)
     return _Background(
         pacer=pacer,
         repacker=repacker,
         healer=healer,
         mover=Mover(metadata, segments, rehousing),
-        scrubber=Scrubber(metadata, segments, pacer, SystemClock(), period_s=scrub_period_s),
+        scrubber=Scrubber(metadata, segments, refitter, pacer, SystemClock(), period_s=scrub_period_s),
         garbage=GarbageCollector(metadata, segments, space, claims),
         converter=Converter(metadata, segments, repacker, pacer, snapshot),
     )

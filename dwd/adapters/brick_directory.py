@@ -7,6 +7,7 @@ header and checksums verify, which every read checks for the blocks it touches. 
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -148,8 +149,12 @@ class BrickDirectory:
 
         A power cut may bring it back: whoever collects garbage meets it again in list_shards.
         """
+        path = self._file(segment, index)
         with brick_errors(self._path, f"remove shard {segment:016x}.{index}"):
-            self._file(segment, index).unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)  # somebody's mistake, which must not keep the shard from coming back
+            else:
+                path.unlink(missing_ok=True)
         self._open.drop((segment, index))
 
     def list_shards(self) -> Iterator[tuple[SegmentId, ShardIndex]]:

@@ -17,9 +17,9 @@ _SAMPLE_S: Final = 0.25  # how often the foreground's speed is looked at
 _STALE_S: Final = 2.0  # after such a pause of ours nothing is known of it:
 _LOOK_S: Final = 0.05  # so it is watched for a moment before anything is begun
 _BUSY_BYTES_PER_S: Final = 4 * MIB  # of the foreground: below this nobody is held up
-_BUSY_SHARE: Final = 0.2  # of the foreground's speed, for us while it is busy
+_BUSY_SHARE: Final = 0.125  # of the foreground's speed, for us while it is busy
 _BUSY_LEAST_BYTES_PER_S: Final = 8 * MIB  # and no less, or a busy volume would never heal
-_BUSY_MOST_BYTES_PER_S: Final = 64 * MIB  # nor more: bytes from memory are quick to read, and ours cost a processor
+_BUSY_MOST_BYTES_PER_S: Final = 40 * MIB  # nor more: bytes from memory are quick to read, and ours cost a processor
 _BUSY_SAMPLES: Final = 4  # quiet samples in a row before the foreground counts as idle: it pauses between files
 
 

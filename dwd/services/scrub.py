@@ -19,6 +19,7 @@ from dwd.namespace.records import ScrubRecord
 from dwd.ports import WallClock
 from dwd.services.metadata import Metadata
 from dwd.services.pacing import Pacer
+from dwd.services.refitting import Refitter
 from dwd.services.segments import Segments
 from dwd.wire.admin import Progress
 
@@ -74,10 +75,18 @@ class Scrubber:
     """One task that walks the segments in the order of their ids."""
 
     def __init__(
-        self, metadata: Metadata, segments: Segments, pacer: Pacer, clock: WallClock, *, period_s: float = 14 * DAY_S
+        self,
+        metadata: Metadata,
+        segments: Segments,
+        refitter: Refitter,
+        pacer: Pacer,
+        clock: WallClock,
+        *,
+        period_s: float = 14 * DAY_S,
     ) -> None:
         self._metadata = metadata
         self._segments = segments
+        self._refitter = refitter
         self._pacer = pacer
         self._clock = clock
         self._period_s = period_s
@@ -172,6 +181,7 @@ class Scrubber:
         now = self._metadata.state.find_segment(segment.id)
         if now is not None and now.bricks == segment.bricks:
             current.damaged += sum(1 for index, _ in problems if segment.bricks[index] in here)
+            await self._refitter.refit(now)
         current.segments += 1
         current.bytes += _bytes_on_bricks(segment)
         self._bytes_left = max(0, self._bytes_left - _bytes_on_bricks(segment))

@@ -118,7 +118,7 @@ def test_bricks_that_changed_places_are_taken_for_what_they_say(volume: Volume) 
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_lost_brick_is_replaced_in_its_own_place(made: bool, volume: Volume) -> None:  # noqa: FBT001  a parameter
+def test_a_lost_brick_is_replaced_in_its_own_place(made: bool, volume: Volume) -> None:
     """An empty disk is mounted where the dead one was: absent or made anew, its folder is the same."""
     files = make_files(volume.path, 8, 8)
     folder = brick(volume, 2)

@@ -40,6 +40,7 @@ from dwd.services.healing import Healer
 from dwd.services.metadata import Metadata
 from dwd.services.moving import Mover
 from dwd.services.pacing import Budget, Pacer
+from dwd.services.refitting import Refitter
 from dwd.services.rehousing import Rehousing
 from dwd.services.repacker import Repacker
 from dwd.services.scrub import Scrubber
@@ -130,7 +131,8 @@ class Plant:
         self.healer = Healer(self.metadata, self.segments, self.rehousing, self.repacker, grace_s=GRACE_S)
         self.segments.on_damage = self.healer.damaged
         self.mover = Mover(self.metadata, self.segments, self.rehousing)
-        self.scrubber = Scrubber(self.metadata, self.segments, self.pacer, TrioClock())
+        self.refitter = Refitter(self.metadata, self.segments, self.repacker, self.pacer)
+        self.scrubber = Scrubber(self.metadata, self.segments, self.refitter, self.pacer, TrioClock())
         space = cast("SpaceKeeper", NoSpaceKeeper())
         self.garbage = GarbageCollector(self.metadata, self.segments, space, self.claims)
         self.converter = Converter(self.metadata, self.segments, self.repacker, self.pacer, self.snapshot)

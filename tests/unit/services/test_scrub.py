@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from dwd.model.protection import Protection
 from dwd.model.units import NS_PER_S
+from dwd.namespace.commands import SetProtection
 from dwd.services.scrub import DAY_S, Scrubber
 from dwd.wire.admin import Progress
 from tests.unit.services.plant import Plant, TrioClock, flip
@@ -54,6 +56,34 @@ async def test_damage_and_missing_files_go_to_the_healer(tmp_path: Path) -> None
     assert plant.scrubber.status().damaged == 0
 
 
+async def test_a_folder_in_the_place_of_a_shard_is_mended(tmp_path: Path) -> None:
+    """Somebody's mistake must not keep a shard from coming back."""
+    plant = Plant(tmp_path)
+    (segment,) = await plant.fill(1)
+    shard = plant.shard(segment, 2)
+    shard.unlink()
+    shard.mkdir()
+    (shard / "something").write_bytes(b"else")
+    await _whole_pass(plant)
+    await plant.healer.mender.mend_all()
+    assert shard.is_file()
+    await plant.check_whole()
+
+
+async def test_bytes_of_a_file_with_another_policy_are_moved(tmp_path: Path) -> None:
+    """It was renamed to where another protection is wanted; the others of its segment stay."""
+    plant = Plant(tmp_path)
+    await plant.fill(3)
+    number = plant.make(b"moved")
+    await plant.write(number)
+    wanted = Protection(1, 1)
+    plant.do(SetProtection(number, wanted))
+    await _whole_pass(plant)
+    assert [segment.protection for segment in plant.state.segments(b"S")].count(wanted) == 1
+    assert plant.refitter.bytes_moved == plant.state.inode(number).size
+    assert await plant.read(number) == plant.model[number]
+
+
 async def test_a_brick_that_is_away_is_no_damage(tmp_path: Path) -> None:
     """It is the healer's business, which knows how long it has been away."""
     plant = Plant(tmp_path)
@@ -100,7 +130,7 @@ async def test_the_pace_spreads_a_pass_over_the_period(tmp_path: Path, mock_cloc
     await plant.fill(40, 1000)
     mock_clock.autojump_threshold = 0
     instant = _Instant()
-    scrubber = Scrubber(plant.metadata, instant, plant.pacer, TrioClock(), period_s=DAY_S)  # type: ignore[arg-type]
+    scrubber = Scrubber(plant.metadata, instant, plant.refitter, plant.pacer, TrioClock(), period_s=DAY_S)  # type: ignore[arg-type]
     start = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(scrubber.run)
