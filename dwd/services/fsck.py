@@ -29,8 +29,6 @@ from dwd.wire.reports import FINDINGS_MAX, Finding, FsckReport
 _SEGMENTS_AT_ONCE: Final = 2
 _STRAYS_MAX: Final = FINDINGS_MAX  # of one brick, looked at a second time
 _BRING_BACK: Final = "bring its bricks back (`dwd brick ls`); if they are gone for good, restore it from a backup"
-    "bring its bricks back (`dwd brick ls`); if they are gone for good, restore its files from a backup"
-)
 _BACKUP: Final = "restore what it concerns from a backup; keep a copy of the data folder for an analysis"
 _MENDS: Final = "healing computes it from the other shards: `dwd heal status`"
 _NEEDS_BRICK: Final = "bring the brick back, or add or replace one: healing then completes it by itself"

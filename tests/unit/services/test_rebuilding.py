@@ -71,7 +71,7 @@ async def test_source_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: pyt
     assert body(made, spare, 5) == wanted
 
 
-async def test_what_lies_at_the_target_is_replaced(tmp_path: Path) -> None:
+async def test_what_lies_at_the_target_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged shard is removed and written in one go; a brick that will not remove it fails the rebuild."""
     segments, made, segment, _ = await plant(tmp_path)
     brick = made[segment.bricks[3]]
@@ -80,7 +80,10 @@ async def test_what_lies_at_the_target_is_replaced(tmp_path: Path) -> None:
     path.write_bytes(b"rot")
     await segments.rebuild(segment, [ShardIndex(3)], {ShardIndex(3): brick.id})
     assert path.read_bytes() == sound
-    path.unlink()
-    path.mkdir()  # cannot be removed as a file is
-    with pytest.raises(BrickFault):
+
+    def refuse(*_: object) -> None:
+        raise BrickFault("read-only")
+
+    monkeypatch.setattr(brick, "remove_shard", refuse)
+    with pytest.raises(BrickFault, match="read-only"):
         await segments.rebuild(segment, [ShardIndex(3)], {ShardIndex(3): brick.id})
