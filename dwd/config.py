@@ -5,8 +5,9 @@ Rules: every value is valid once it is here. An unknown key is refused, with its
 
 import importlib.metadata
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from dwd.model.errors import BadConfig
 from dwd.model.limits import SHARDS_MAX
 from dwd.model.protection import parse_protection
-from dwd.model.tiers import Availability, Policy, Tier, choose_policy
+from dwd.model.tiers import Availability, Policy, Tier, choose_policy, parse_availability, parse_tier
 from dwd.model.topology import Level
 from dwd.wire.shown import shown_name
 
@@ -75,8 +76,8 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     brick_paths: tuple[str, ...] = ()
     protection: str | None = None
     metadata_mirrors: int | None = None
-    tier: Tier | None = None
-    availability: Availability | None = None
+    tier: str | None = None
+    availability: str | None = None
     failure_domain: Level | None = None
     scrub_days: int | None = None
     admin_group: str | None = None
@@ -141,14 +142,24 @@ def with_config(given: ServeOptions) -> ServeOptions:
         protection=given.protection or file.protection,
         strict=bricks_given or given.protection is not None,
         metadata_mirrors=file.metadata_mirrors if given.metadata_mirrors is None else given.metadata_mirrors,
-        tier=given.tier or file.tier,
-        availability=given.availability or file.availability,
+        tier=given.tier or _read(path, parse_tier, file.tier),
+        availability=given.availability or _read(path, parse_availability, file.availability),
         failure_domain=given.failure_domain or file.failure_domain,
         scrub_days=file.scrub_days if given.scrub_days is None else given.scrub_days,
         admin_group=given.admin_group or file.admin_group,
     )
     _check_policy(path, options)
     return options
+
+
+_Word = TypeVar("_Word")
+
+
+def _read(path: Path, parse: Callable[[str], _Word], text: str | None) -> _Word | None:
+    try:
+        return None if text is None else parse(text)
+    except BadConfig as error:
+        raise BadConfig(f"{path}: {error}") from error
 
 
 def _check_policy(path: Path, options: ServeOptions) -> None:

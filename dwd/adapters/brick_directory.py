@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from dwd.adapters.brick_faults import brick_errors, read_error
-from dwd.adapters.brick_identity import SHARDS, check_brick, make_brick, probe_brick, shard_directory
+from dwd.adapters.brick_identity import SHARD_FOLDERS, SHARDS, check_brick, make_brick, probe_brick, shard_directory
 from dwd.adapters.cached_open import open_cached
 from dwd.adapters.durable_files import create_file
 from dwd.adapters.shard_files import OpenShard, OpenShards, OpenShardsStatistics
 from dwd.codec.blocks import covering_blocks, verify_blocks
 from dwd.codec.shard_header import HEADER_BYTES, ShardHeader, decode_shard_header
 from dwd.codec.superblock import Superblock
-from dwd.model.errors import CorruptShard, FormatTooNew
+from dwd.model.errors import BrickFault, CorruptShard, FormatTooNew
 from dwd.model.ids import BrickId, SegmentId, ShardIndex, VolumeId
 from dwd.model.limits import BLOCK_BYTES
 from dwd.ports import BrickSpace
@@ -55,6 +55,8 @@ class BrickDirectory:
         self._path = path
         self._superblock = superblock
         self._open = OpenShards()
+        with brick_errors(path, "look at its folder"):
+            self._folder = _folder_id(path)
 
     @property
     def id(self) -> BrickId:
@@ -84,6 +86,13 @@ class BrickDirectory:
             VolumeMismatch: another brick lies in its place.
         """
         probe_brick(self._path, self._superblock)
+        with brick_errors(self._path, "look into its shard folders"):
+            found = _folder_id(self._path)
+            shards = len(os.listdir(self._path / SHARDS))
+        if found != self._folder:
+            raise BrickFault(f"brick {self._path}: another folder was put in its place; what it holds must be compared")
+        if shards < SHARD_FOLDERS:
+            raise BrickFault(f"brick {self._path}: {SHARD_FOLDERS - shards} of its shard folders are gone")
 
     def close(self) -> None:
         """Close the files that are kept open for reading; another read opens them anew."""
@@ -159,7 +168,7 @@ class BrickDirectory:
 
     def list_shards(self) -> Iterator[tuple[SegmentId, ShardIndex]]:
         """Every shard file here, in no order; files that are none are passed over. Blocks."""
-        for number in range(256):
+        for number in range(SHARD_FOLDERS):
             with brick_errors(self._path, "list its shards"):
                 names = os.listdir(self._path / SHARDS / shard_directory(number))
             for name in names:
@@ -262,3 +271,9 @@ def _read_cached(fd: int, offset: int, length: int) -> bytes | None:
             return None
         raise
     return bytes(buffer) if count == length else None
+
+
+def _folder_id(path: Path) -> tuple[int, int]:
+    """What tells a folder from a copy of it that was put in its place."""
+    found = path.stat()
+    return found.st_dev, found.st_ino

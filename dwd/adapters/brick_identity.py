@@ -19,6 +19,7 @@ from dwd.model.ids import BrickId, VolumeId
 from dwd.wire.shown import shown_name
 
 SHARDS: Final = "shards"
+SHARD_FOLDERS: Final = 256
 
 _COPIES: Final = ("superblock", "superblock.copy")
 _PROBE: Final = "probe"
@@ -181,7 +182,7 @@ def _probe(path: Path) -> None:
 def _make_shard_directories(path: Path) -> None:
     shards = path / SHARDS
     with brick_errors(path, "create its shard folders"):
-        wanted = {shard_directory(number) for number in range(256)}
+        wanted = {shard_directory(number) for number in range(SHARD_FOLDERS)}
         make_directories(shards)
         missing = wanted.difference(os.listdir(shards))
         for name in missing:

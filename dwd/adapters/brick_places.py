@@ -4,6 +4,7 @@ Rules: a folder is a brick before the identity names it. A change is whole or di
 belong to one caller at a time.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 from dwd.adapters.brick_directory import create_brick
 from dwd.adapters.brick_identity import check_unused
 from dwd.adapters.data_folder import DataFolder
+from dwd.adapters.mounted_paths import is_on_mount
 from dwd.codec.volume_identity import BrickPlace, VolumeIdentity
 from dwd.model.errors import BadConfig
 from dwd.model.ids import BrickId
@@ -92,6 +94,20 @@ class BrickPlaces:
         raise BadConfig(f"there is no brick {id_}; there are {known}")
 
     def _check_free(self, path: Path, unless: BrickPlace | None = None) -> None:
+        """A brick shares its fate with nothing else of ours: no other brick, no metadata, no mount."""
+        if is_on_mount(os.fsencode(path)):
+            raise BadConfig(f"{path} is on a mount of dwfs itself: name a folder of a disk")
+        real, data = path.resolve(), self._folder.path.resolve()
         for place in self._identity.bricks:
-            if place != unless and self._folder.brick(place.path).resolve() == path.resolve():
+            other = self._folder.brick(place.path).resolve()
+            if place != unless and other == real:
                 raise BadConfig(f"{path} is brick {place.id} already")
+            if other != real and (real.is_relative_to(other) or other.is_relative_to(real)):
+                raise BadConfig(
+                    f"{path} and brick {place.id} ({other}) lie one in the other and would be lost together"
+                )
+        for ours in (self._folder.wal, self._folder.store.parent):
+            if real.is_relative_to(ours.resolve()):
+                raise BadConfig(f"{path} is within the metadata of the volume: name another folder")
+        if data.is_relative_to(real):
+            raise BadConfig(f"{path} holds the data folder: name another folder")

@@ -40,6 +40,14 @@ def path_in_volume(path: bytes, mount_points: Collection[bytes], mountinfo: byte
     return b"/" + b"/".join(filter(None, (on.root.strip(b"/"), _below(real, on.point))))
 
 
+def is_on_mount(path: bytes) -> bool:
+    """Whether a path, which may be absent, is on a mount of dwfs: the file systems on the way are not asked."""
+    typed = os.path.abspath(path)
+    covering = [mount for mount in _parse(_MOUNTINFO.read_bytes()) if _below(typed, mount.point) is not None]
+    on = max(reversed(covering), key=lambda mount: len(mount.point), default=None)
+    return on is not None and on.type == _TYPE
+
+
 def _below(path: bytes, point: bytes) -> bytes | None:
     """What follows a mount point in a path; None: the path is elsewhere."""
     if path == point:

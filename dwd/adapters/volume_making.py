@@ -44,7 +44,8 @@ def _plan_identity(
     bricks: int | None, paths: Sequence[Path], protection: str | None, tier: Protection | None
 ) -> VolumeIdentity:
     """What a tier means stays wanted with fewer bricks; what is stored meanwhile is the strongest that fits."""
-    written = [str(path) for path in paths] or [f"bricks/{i}" for i in range(bricks or _BRICKS)]
+    least = _BRICKS if tier is None or protection is not None else max(_BRICKS, tier.width)
+    written = [str(path) for path in paths] or [f"bricks/{i}" for i in range(bricks or least)]
     if len(set(written)) != len(written):
         raise BadConfig("a brick is named twice")
     chosen = tier or fitting(_DEFAULT, len(written)) if protection is None else parse_protection(protection)

@@ -108,7 +108,7 @@ def choose_policy(
 
 
 def _word(kind: type[_Word], what: str, text: str) -> _Word:
-    wanted = text.strip().lower().replace("_", "-")
+    wanted = text.strip().lower().replace("_", "-").replace(" ", "-")
     for word in kind:
         if wanted in {word.value, word.value.replace("-", "")}:
             return word

@@ -194,6 +194,8 @@ def shown_healing(healing: HealerStatus) -> HealingStatus:
         waiting=healing.no_brick,
         bytes_left=healing.bytes_left,
         seconds_left=healing.eta_s,
+        damaged=healing.mending.waiting + healing.mending.stuck,
+        problem=healing.problem,
     )
 
 
@@ -219,5 +221,8 @@ def _healing_problems(healing: HealingStatus) -> Iterator[str]:
     if healing.degraded:
         waiting = f"; {healing.waiting} shards wait for a brick: add or replace one" if healing.waiting else ""
         yield f"{healing.degraded} segments are below their protection, and are being healed{waiting}"
+    if healing.damaged:
+        why = f": {healing.problem}" if healing.problem else ""
+        yield f"{healing.damaged} segments have damaged shards that are not mended yet{why}"
     if healing.at_fallback:
         yield f"{healing.at_fallback} segments have less than their protection until there are bricks for it: add some"

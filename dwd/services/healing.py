@@ -263,7 +263,7 @@ class Healer:
         mending = self.mender.status()
         is_outdated = self._rounds == 0 or self._judged is None or self._judged.is_set()
         is_healing = bool((self._active and tally.bytes_left) or mending.waiting or is_outdated)
-        unfinished = bool(tally.degraded or tally.no_brick or tally.leaving or mending.waiting)
+        unfinished = bool(tally.degraded or tally.no_brick or tally.leaving or mending.stuck)
         idle: Literal["waiting", "whole"] = "waiting" if unfinished else "whole"
         return HealingStatus(
             state="healing" if is_healing else idle,
@@ -284,5 +284,5 @@ class Healer:
             upgraded=self._upgraded,
             mending=mending,
             unreadable=tuple(islice(self._unreadable, _EXAMPLES)),
-            problem=tally.problem,
+            problem=mending.problem or tally.problem,
         )

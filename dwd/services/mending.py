@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from dwd.model.errors import BrickFault, NoSpace, SegmentLost
-from dwd.model.ids import SegmentId, ShardIndex
+from dwd.model.ids import BrickId, SegmentId, ShardIndex
 from dwd.model.segment import Segment
 from dwd.placement.repair import Damaged, plan_repairs
 from dwd.services.diagnosis import candidates
@@ -31,9 +31,11 @@ class MendingStatus:
     """What was reported since the start, and what came of it."""
 
     waiting: int  # segments
+    stuck: int  # segments that could not be mended, and are tried again
     mended: int  # shards
     failed: int  # attempts: they are repeated
     dropped: int
+    problem: str  # why what is stuck could not be mended
 
 
 class Mender:
@@ -48,6 +50,7 @@ class Mender:
         self._later: dict[SegmentId, set[ShardIndex]] = {}  # failed, and waiting to be tried again
         self._reported = trio.Event()
         self._mended = self._failed = self._dropped = 0
+        self._problem = ""
 
     def damaged(self, segment: SegmentId, index: ShardIndex) -> None:
         """A shard could not be read from a brick that is here. Never blocks; may be told often of one shard."""
@@ -108,14 +111,26 @@ class Mender:
             return True
         bricks = candidates(self._segments.brick_set, within_reserve=True)
         plan = plan_repairs([Damaged(segment, bad)], bricks, 1)
+        whole = not plan.lost and not plan.waiting
+        for repair in plan.repairs:
+            mend = dict(repair.mend)
+            if await self._perform(segment, mend):
+                continue
+            alone = [{index: brick} for index, brick in mend.items()] if len(mend) > 1 else []
+            done = [await self._perform(segment, each) for each in alone]  # what one brick refuses, others may take
+            whole = whole and bool(done) and all(done)
+        return whole
+
+    async def _perform(self, segment: Segment, mend: Mapping[ShardIndex, BrickId]) -> bool:
         try:
-            for repair in plan.repairs:
-                if await self._rehousing.perform(segment, dict(repair.mend)):
-                    self._mended += len(repair.mend)
-        except (SegmentLost, NoSpace, BrickFault):
+            if not await self._rehousing.perform(segment, mend):
+                return False  # the segment has changed: it is looked at once more
+        except (SegmentLost, NoSpace, BrickFault) as failure:
             self._failed += 1
+            self._problem = str(failure)
             return False
-        return not plan.lost and not plan.waiting
+        self._mended += len(mend)
+        return True
 
     async def _confirmed(self, segment: Segment, indices: set[ShardIndex]) -> frozenset[ShardIndex]:
         """Those that are damaged now, on bricks that are here: the others are the healer's."""
@@ -133,4 +148,11 @@ class Mender:
 
     def status(self) -> MendingStatus:
         """An immutable snapshot."""
-        return MendingStatus(len(self.waiting()), self._mended, self._failed, self._dropped)
+        return MendingStatus(
+            waiting=len(ChainMap(self._waiting, self._in_hand)),
+            stuck=len(self._later),
+            mended=self._mended,
+            failed=self._failed,
+            dropped=self._dropped,
+            problem=self._problem if self._later else "",
+        )

@@ -150,10 +150,12 @@ class SegmentWriter:
                     return
                 target = attempt.placement.spares.pop(0) if attempt.placement.spares else None
 
-        with trio.move_on_after(_SHARD_WRITE_S_MAX) as scope:
+        # Shielded: a mount that hangs up must not make bricks late for everybody else.
+        with trio.CancelScope(deadline=began + _SHARD_WRITE_S_MAX, shield=True) as scope:
             async with trio.open_nursery() as nursery:
                 for index, (brick, shard) in enumerate(zip(attempt.placement.bricks, image.shards, strict=True)):
                     nursery.start_soon(store, ShardIndex(index), brick, shard, scope)
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _store_shard(
         self, segment: SegmentId, index: ShardIndex, number: BrickId, shard: ShardImage, attempt: _Try

@@ -84,6 +84,8 @@ class HealingStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int  # shards for which there is no brick
     bytes_left: ByteCount
     seconds_left: Seconds | None  # None: not known
+    damaged: int = 0  # segments with shards that were found damaged, and are not mended yet
+    problem: str = ""  # what stood in the way last
 
 
 class ConversionProgress(msgspec.Struct, frozen=True, kw_only=True):

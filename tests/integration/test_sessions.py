@@ -1,5 +1,7 @@
 """Sessions: who is exclusive, who is recalled, and that a retry happens once."""
 
+import time
+
 import pytest
 
 from dwd.model.errors import BadRequest, VolumeMismatch
@@ -224,6 +226,21 @@ def test_a_mount_that_hangs_up_in_the_middle_of_a_store_leaves_no_stray_shards(d
     wait_until(lambda: len(daemon.shards()) == 6, 20)
     assert client.read_all(inode.number) == data
     daemon.assert_sound()
+
+
+def test_a_store_that_is_cut_off_costs_the_next_one_nothing(daemon: Daemon) -> None:
+    """Its bricks are not taken for slow ones: what follows is not refused, and is as wide as it is meant to be."""
+    client = daemon.client()
+    inode = client.make(b"f")
+    data = b"y" * (4 << 20)
+    for i in range(8):
+        client.send(client.storing(inode.number, 0, data), data)
+        time.sleep(0.01 * i)  # at one moment or another it is with the bricks
+        client.reconnect()
+        client.store(inode.number, 0, data)
+    statistics = daemon.statistics()
+    assert (statistics["segments.fallbacks"], statistics["segments.shards_failed"]) == (0, 0)
+    assert client.read_all(inode.number) == data
 
 
 def test_a_session_cannot_run_far_ahead_of_its_acknowledgements(daemon: Daemon) -> None:

@@ -1,7 +1,10 @@
 """Bytes in, bytes out: sizes, holes, ranges, and shards that are lost or damaged."""
 
 import errno
+import json
 import random
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,7 @@ from dwd.model.limits import (
 from dwd.model.units import KIB, MIB
 from dwd.namespace.commands import FileData
 from dwd.wire.messages import Read, Store, encode_message
-from tests.integration.daemon import Daemon, flip
+from tests.integration.daemon import Daemon, dwd, flip, wait_until
 from tests.integration.mount_client import Refused
 
 SIZES = (1, 63, 64, 65, 4 * BLOCK_BYTES - 1, 4 * BLOCK_BYTES, 4 * BLOCK_BYTES + 1, MIB, SEGMENT_BYTES_MAX)
@@ -161,52 +164,77 @@ def test_a_payload_over_the_limit_ends_the_connection(daemon: Daemon) -> None:
 
 
 def test_any_two_bricks_may_lose_their_shards(daemon: Daemon) -> None:
-    """While it runs: every byte is computed from the other four; with three lost it is an error, never wrong bytes."""
+    """Fsck names them, every byte is computed from the other four, and they come back; three lost is an error."""
     client = daemon.client()
     data = some_bytes(SEGMENT_BYTES_MAX)
     number = client.make(b"f").number
     client.store(number, 0, data)
-    shards = daemon.shards()
-    kept = {path: path.read_bytes() for path in shards}
-    for first, second in ((0, 1), (2, 5), (3, 4)):
-        shards[first].unlink()
-        shards[second].unlink()
-        daemon.restart()  # the files that it keeps open would hide the loss
+    kept = {path: path.read_bytes() for path in daemon.shards()}
+    shards = list(kept)
+    for pair in ((0, 1), (2, 5), (3, 4)):
+        daemon.kill()  # the files that it keeps open would hide the loss
+        for index in pair:
+            shards[index].unlink()
+        assert_found(daemon, *(shards[index] for index in pair))
+        daemon.start()
         client.reconnect()
         assert client.read_all(number) == data
-        report = daemon.fsck()
-        assert report.code == 1
-        assert report.out.count("damaged-shard") == 2
-        for index in (first, second):
-            shards[index].write_bytes(kept[shards[index]])
+        assert_mended(daemon, kept, 2)
+    daemon.kill()
     for index in (0, 2, 4):
         shards[index].unlink()
-    daemon.restart()
+    daemon.start()
     client.reconnect()
     with pytest.raises(Refused, match=SegmentLost.code) as refusal:
         client.read_all(number)
     assert refusal.value.number == errno.EIO
     assert "lost-segment" in daemon.fsck().out
+    assert rebuilt(daemon) == 0
+    assert daemon.shards() == [shards[1], shards[3], shards[5]]
 
 
 def test_flipped_bits_are_found_at_reading(daemon: Daemon) -> None:
-    """In a body or in a header, of any two shards: the bytes are computed from the others, and fsck names both."""
+    """In a body or in a header: fsck names both, the bytes are computed from the others, and both are mended."""
     client = daemon.client()
     data = some_bytes(MIB)
     number = client.make(b"f").number
     client.store(number, 0, data)
-    daemon.restart()
+    kept = {path: path.read_bytes() for path in daemon.shards()}
+    body, header = sorted(kept, key=lambda path: path.suffix)[1:3]  # both hold bytes of the file: it is read from them
+    daemon.kill()
+    flip(body, len(kept[body]) - 1000)
+    flip(header, 40)
+    assert_found(daemon, body, header)
+    daemon.start()
     client.reconnect()
-    shards = daemon.shards()
-    flip(shards[1], shards[1].stat().st_size - 1000)
-    flip(shards[4], 40)
     assert client.read_all(number) == data
-    assert daemon.statistics()["segments.damaged"] >= 1
+    assert daemon.statistics()["segments.damaged"] >= 2
+    assert_mended(daemon, kept, 2)
+    assert client.read_all(number) == data
+
+
+def assert_found(daemon: Daemon, *shards: Path) -> None:
+    """While nobody mends, fsck names each of them with its brick, and nothing else."""
     report = daemon.fsck()
     assert report.code == 1
-    assert report.out.count("damaged-shard") == 2
-    assert str(shards[1].parents[2]) in report.out
-    assert str(shards[4].parents[2]) in report.out
+    assert report.out.count("damaged-shard") == len(shards)
+    for shard in shards:
+        assert str(shard.parents[2]) in report.out
+
+
+def assert_mended(daemon: Daemon, kept: Mapping[Path, bytes], count: int) -> None:
+    """So many shards were rebuilt; all are byte for byte what they were, and fsck finds nothing."""
+    wait_until(lambda: rebuilt(daemon) >= count)
+    assert {path: path.read_bytes() for path in daemon.shards()} == kept
+    daemon.assert_sound()
+    assert rebuilt(daemon) <= 2 * count  # a round of healing may have seen what a read has just had mended
+
+
+def rebuilt(daemon: Daemon) -> int:
+    """Shards, since its start."""
+    count = json.loads(dwd("heal", "status", "--json", "--data", daemon.data).out)["rebuilt_shards"]
+    assert isinstance(count, int)
+    return count
 
 
 def test_loss_while_files_are_open_is_met_too(daemon: Daemon) -> None:

@@ -61,6 +61,7 @@ def test_a_brick_is_added_another_drained_and_removed(volume: Volume) -> None:
     full.mkdir()
     (full / "something").write_bytes(b"else")
     assert _refused("brick", "add", full, "--data", volume.data) == "volume-mismatch"
+    assert _refused("brick", "add", volume.path / "own", "--data", volume.data) == "bad-config"
     volume.ask("brick add", str(volume.root / "seventh"))
     volume.ask("brick drain", "1", "--wait")
     folder = brick(volume, 1)

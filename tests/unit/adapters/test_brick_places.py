@@ -79,3 +79,17 @@ def test_what_cannot_be_changes_nothing(places: BrickPlaces, told: list[VolumeId
         places.replace_place(BrickId(9), tmp_path / "new")
     assert (places.identity, told) == (before, [])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["data/bricks/0/in", "data/bricks/0/shards/in", "data/bricks", "data/wal/in", "data/store/in", "data", "."],
+)
+def test_nothing_of_ours_is_lost_together_with_a_brick(folder: str, places: BrickPlaces, tmp_path: Path) -> None:
+    """A brick lies in no other, holds no other, and is not among the metadata."""
+    (tmp_path / "data" / "wal").mkdir()
+    (tmp_path / "data" / "store").mkdir()
+    before = places.identity
+    with pytest.raises(BadConfig):
+        places.add_place((tmp_path / folder).resolve(), BrickId(9))
+    assert places.identity == before

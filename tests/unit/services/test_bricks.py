@@ -86,6 +86,28 @@ async def test_deleted_shards_folder_counts_as_gone_and_comes_back_empty(tmp_pat
     assert bricks.appearances(ONE) == 2
 
 
+async def test_an_older_copy_of_the_folder_appears_anew(tmp_path: Path) -> None:
+    """Its superblock is right, and what it holds is not: it must be compared with the records."""
+    bricks, _ = make(tmp_path, 1)
+    before = bricks.appearances(ONE)
+    shutil.copytree(tmp_path / "1", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "1")
+    (tmp_path / "copy").rename(tmp_path / "1")
+    assert not await bricks.inspect(ONE)
+    assert await bricks.inspect(ONE)
+    assert bricks.appearances(ONE) > before
+
+
+async def test_a_brick_whose_shard_folders_are_gone_appears_anew(tmp_path: Path) -> None:
+    """All of them or one: they are made again, and what they held is missed."""
+    bricks, _ = make(tmp_path, 1)
+    before = bricks.appearances(ONE)
+    shutil.rmtree(tmp_path / "1" / "shards" / "7f")
+    assert not await bricks.inspect(ONE)
+    assert await bricks.inspect(ONE)
+    assert bricks.appearances(ONE) > before
+
+
 async def test_one_superblock_is_enough(tmp_path: Path) -> None:
     """A probe passes with one good copy."""
     bricks, _ = make(tmp_path, 1)
