@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -80,6 +80,8 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def _serve(options: ServeOptions) -> None:
     async with open_node(options) as node, AsyncExitStack() as stack:
         stop = trio.Event()
+        # Before anybody can see that it serves: who then tells it to stop must find it listening.
+        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
         folder = options.data
         admin = await stack.enter_async_context(open_listener(folder, ADMIN_SOCKET, options.admin_group))
         mounts = await stack.enter_async_context(open_listener(folder, MOUNT_SOCKET))
@@ -94,7 +96,7 @@ async def _serve(options: ServeOptions) -> None:
             nursery.start_soon(node.run)
             nursery.start_soon(gateway.run, admin)
             nursery.start_soon(serve_mounts, mounts, node.mount_services)
-            nursery.start_soon(_watch_signals, stop)
+            nursery.start_soon(_watch_signals, signals, stop)
             _log.info("serving volume %s from %s", node.identity.volume.hex(), folder)
             systemd.notify("READY=1")
             await stop.wait()
@@ -104,10 +106,9 @@ async def _serve(options: ServeOptions) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _watch_signals(stop: trio.Event) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop.set()
+async def _watch_signals(signals: AsyncIterator[int], stop: trio.Event) -> None:
+    async for _ in signals:
+        stop.set()
 
 
 def _audit(record: AuditRecord) -> None:

@@ -116,7 +116,9 @@ class DataFolder:
         try:
             replace_file(self.set, encode_mirror_set(mirrors))
         except OSError as error:
-            raise StoreFailed(f"{self.set}: {error.strerror}") from error
+            raise StoreFailed(
+                f"{self.set}: {error.strerror}; see to the disk of the data folder, or make room on it"
+            ) from error
 
     def begin_restoring(self) -> "Restoring":
         """An empty folder for the log and the state store that are to take the places of ours. Raises StoreFailed."""

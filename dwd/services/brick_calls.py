@@ -56,7 +56,10 @@ class ShardWrite:
 
     def perform(self, image: ShardImage, when_late: Callable[[], None]) -> None:
         """In the thread: write; if nobody waits any more, remove the file and call `when_late`."""
-        self._fate = _Fate.RUNNING
+        with self._lock:
+            if self._fate is _Fate.GIVEN_UP:
+                return  # before it began
+            self._fate = _Fate.RUNNING
         try:
             if self._replaces:
                 self.brick.remove_shard(self.segment, self.index)
@@ -77,7 +80,7 @@ class ShardWrite:
         """Wait no longer; whether the thread is still in it."""
         with self._lock:
             running = self._fate is _Fate.RUNNING
-            if running:
+            if self._fate is not _Fate.ENDED:
                 self._fate = _Fate.GIVEN_UP
         return running
 

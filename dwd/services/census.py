@@ -28,7 +28,8 @@ async def shards_on(brick: Brick) -> AsyncIterator[list[tuple[SegmentId, ShardIn
 class Census:
     """The shards that a brick holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: SegmentId) -> None:
+        self.before = before  # segments from this id on may have been written since: it says nothing of them
         # The last byte of the id chooses the bucket, so in the bucket its place is free for the index.
         self._buckets = [array("Q") for _ in range(_BUCKETS)]
 

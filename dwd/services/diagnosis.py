@@ -117,7 +117,7 @@ class Diagnostician:
             where = whereabouts.get(brick, Whereabouts.GONE)
             census = self.censuses.get(brick)
             is_here = where in {Whereabouts.HERE, Whereabouts.LEAVING}
-            if is_here and census is not None and (segment.id, index) not in census:
+            if is_here and census is not None and segment.id < census.before and (segment.id, index) not in census:
                 suspects.append(index)
             else:
                 found[where].append(index)

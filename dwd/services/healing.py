@@ -128,7 +128,7 @@ class Healer:
             known, taken = self._censused.get(number, (None, 0.0))
             if known == appearances and trio.current_time() - taken < _CENSUS_S:
                 continue
-            census = Census()
+            census = Census(min((*self._segments.in_flight, self._metadata.new_segment_id())))
             try:
                 await census.take(brick)
             except BrickFault:
