@@ -46,8 +46,8 @@ class BrickReplaceRequest(Request, frozen=True, kw_only=True):
 
     @property
     def endangers(self) -> bool:
-        """What is on the old one is given up."""
-        return not self.dry_run
+        """Only when safety is waived: else one that works, or that bytes depend on, is not replaced."""
+        return self.force and not self.dry_run
 
 
 class BrickRemoveRequest(Request, frozen=True, kw_only=True):
@@ -59,8 +59,8 @@ class BrickRemoveRequest(Request, frozen=True, kw_only=True):
 
     @property
     def endangers(self) -> bool:
-        """It cannot be taken back."""
-        return not self.dry_run
+        """Only when safety is waived: else only an empty one is removed."""
+        return self.force and not self.dry_run
 
 
 class BrickWeighRequest(Request, frozen=True, kw_only=True):

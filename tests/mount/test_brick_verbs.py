@@ -55,7 +55,7 @@ def test_a_brick_is_added_another_drained_and_removed(volume: Volume) -> None:
     """Refused while it would cost protection; with a seventh brick the first is emptied, and goes."""
     files = make_files(volume.path, 10, 12)
     assert _refused("brick", "drain", 1, "--data", volume.data) == "not-safe"
-    assert _refused("brick", "remove", 1, "--data", volume.data, "--yes") == "brick-in-use"
+    assert _refused("brick", "remove", 1, "--data", volume.data) == "brick-in-use"
     assert _refused("brick", "drain", 99, "--data", volume.data) == "unknown-brick"
     full = volume.root / "full"
     full.mkdir()
@@ -65,7 +65,7 @@ def test_a_brick_is_added_another_drained_and_removed(volume: Volume) -> None:
     volume.ask("brick add", str(volume.root / "seventh"))
     volume.ask("brick drain", "1", "--wait")
     folder = brick(volume, 1)
-    volume.ask("brick remove", "1", "--yes")
+    volume.ask("brick remove", "1")
     lose(folder)
     assert wrong(files) == []
     wait_until_protected(volume)

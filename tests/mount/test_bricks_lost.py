@@ -18,7 +18,7 @@ _PAIRS = list(itertools.combinations(range(1, BRICKS + 1), 2))
 def _replace(volume: Volume, number: int, generation: int) -> None:
     folder = volume.root / f"new{number}-{generation}"
     folder.mkdir()
-    dwd("brick", "replace", "--data", volume.data, "--yes", number, folder)
+    dwd("brick", "replace", "--data", volume.data, number, folder)
 
 
 def test_every_pair_of_bricks_deleted_under_load(volume: Volume) -> None:
@@ -126,7 +126,7 @@ def test_a_lost_brick_is_replaced_in_its_own_place(made: bool, volume: Volume) -
     wait_until(lambda: volume.ask("status")["state"] == "degraded", "the loss is noticed", 20)
     if made:
         folder.mkdir()
-    dwd("brick", "replace", "--data", volume.data, "--yes", 2, folder)
+    dwd("brick", "replace", "--data", volume.data, 2, folder)
     wait_until_protected(volume)
     assert wrong(files) == []
     volume.assert_sound()

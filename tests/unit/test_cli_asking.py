@@ -70,7 +70,7 @@ def test_who_cannot_be_asked_must_say_yes(
     """Without a terminal a destructive verb is refused and nothing is asked of the daemon; --yes and --dry-run do."""
     recorder = Recorder(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
-    command = ["brick", "remove", "3", "--data", str(tmp_path)]
+    command = ["brick", "remove", "3", "--force", "--data", str(tmp_path)]
     with daemon(tmp_path, recorder.served):
         for extra in ([], ["--json"]):
             assert cli.main([*command, *extra]) == 3
@@ -78,7 +78,10 @@ def test_who_cannot_be_asked_must_say_yes(
         capsys.readouterr()
         assert cli.main([*command, "--yes"]) == 0
         assert cli.main([*command, "--dry-run"]) == 0
-    assert recorder.asked == [BrickRemoveRequest(id=3), BrickRemoveRequest(id=3, dry_run=True)]
+        assert cli.main([*command[:3], *command[4:]]) == 0  # safe by itself: nobody is asked
+    safe = BrickRemoveRequest(id=3)
+    forced = BrickRemoveRequest(id=3, force=True)
+    assert recorder.asked == [forced, msgspec.structs.replace(forced, dry_run=True), safe]
 
 
 class Terminal(io.StringIO):
@@ -96,7 +99,7 @@ def test_a_person_is_shown_what_it_does_and_asked(
     recorder = Recorder(tmp_path)
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     with daemon(tmp_path, recorder.served):
-        assert cli.main(["brick", "remove", "3", "--data", str(tmp_path)]) == code
+        assert cli.main(["brick", "remove", "3", "--force", "--data", str(tmp_path)]) == code
     err = capsys.readouterr().err
     assert "bytes_to_move" in err
     assert "type yes" in err
