@@ -78,7 +78,7 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _serve(options: ServeOptions) -> None:
-    async with open_node(options) as node, AsyncExitStack() as stack:
+    async with open_node(options, existing=options.existing) as node, AsyncExitStack() as stack:
         stop = trio.Event()
         # Before anybody can see that it serves: who then tells it to stop must find it listening.
         signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))

@@ -203,6 +203,7 @@ def build_parser() -> Parser:
     serve.add_argument(
         "--metadata-mirrors", type=int, metavar="N", help="mirror the metadata on N bricks, also of one device"
     )
+    serve.add_argument("--existing", action="store_true", help="never make a new volume")
     serve.add_argument("--background", action="store_true", help="return once it serves; its log is DATA/dwd.log")
     add_verbs(commands, VERBS)
     return parser
@@ -218,6 +219,7 @@ def _serve(parsed: argparse.Namespace, data: Path, *, as_json: bool) -> int:
         brick_paths=tuple(map(Path, parsed.brick or ())),
         protection=parsed.protection,
         metadata_mirrors=parsed.metadata_mirrors,
+        existing=parsed.existing,
     )
     options = with_config(given)  # refused here, before anything is made
     if parsed.background:
@@ -262,7 +264,7 @@ def _arguments(options: ServeOptions) -> list[str]:
         arguments += ["--protection", options.protection]
     if options.metadata_mirrors is not None:
         arguments += ["--metadata-mirrors", str(options.metadata_mirrors)]
-    return arguments
+    return [*arguments, "--existing"] if options.existing else arguments
 
 
 # ---- verbs that do more than ask the daemon ----

@@ -38,6 +38,7 @@ class ServeOptions:
     availability: Availability | None = None
     failure_domain: Level | None = None
     scrub_days: int | None = None
+    existing: bool = False  # never make a volume: it is there, or it can be restored, or the start fails
     strict: bool = True  # bricks and protection were said for this start: an existing volume must be so
     admin_group: str | None = None  # may use the admin socket, to observe
 
@@ -140,6 +141,7 @@ def with_config(given: ServeOptions) -> ServeOptions:
             brick.absolute() for brick in (given.brick_paths if bricks_given else _below(data, file.brick_paths))
         ),
         protection=given.protection or file.protection,
+        existing=given.existing,
         strict=bricks_given or given.protection is not None,
         metadata_mirrors=file.metadata_mirrors if given.metadata_mirrors is None else given.metadata_mirrors,
         tier=given.tier or _read(path, parse_tier, file.tier),

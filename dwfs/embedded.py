@@ -70,8 +70,10 @@ class EmbeddedDaemon:
         """A volume that exists knows its bricks and its protection, unless its data folder was lost meanwhile."""
         volume = self._volume
         arguments = ["--data", str(volume.data)]
-        if self._restart and (volume.data / "identity").exists():
-            return arguments
+        if self._restart:
+            arguments.append("--existing")  # its identity may vanish at this moment: no other volume may take its place
+            if (volume.data / "identity").exists():
+                return arguments
         if volume.bricks is not None:
             arguments += ["--bricks", str(volume.bricks)]
         for path in volume.brick_paths:

@@ -54,7 +54,7 @@ class Mender:
 
     def damaged(self, segment: SegmentId, index: ShardIndex) -> None:
         """A shard could not be read from a brick that is here. Never blocks; may be told often of one shard."""
-        if index in self._in_hand.get(segment, ()):
+        if index in self._in_hand.get(segment, ()) or index in self._later.get(segment, ()):
             return
         if segment not in self._waiting and len(self._waiting) >= _SEGMENTS_MAX:
             self._dropped += 1
@@ -70,20 +70,17 @@ class Mender:
                 self._reported = trio.Event()
                 failed = await self.mend_all()
                 if failed:
-                    for segment, indices in failed.items():
-                        self._later.setdefault(segment, set()).update(indices)
                     nursery.start_soon(self._report_again, failed)
 
-    async def _report_again(self, failed: Mapping[SegmentId, set[ShardIndex]]) -> None:
+    async def _report_again(self, failed: Collection[SegmentId]) -> None:
         await trio.sleep(_RETRY_S)
-        for segment, indices in failed.items():
-            self._later.pop(segment, None)
-            for index in indices:
+        for segment in failed:
+            for index in self._later.pop(segment, ()):
                 self.damaged(segment, index)
 
-    async def mend_all(self) -> dict[SegmentId, set[ShardIndex]]:
-        """Everything that was reported; what could not be mended."""
-        failed: dict[SegmentId, set[ShardIndex]] = {}
+    async def mend_all(self) -> set[SegmentId]:
+        """Everything that was reported; the segments that could not be mended."""
+        failed: set[SegmentId] = set()
 
         async def work() -> None:
             while self._waiting:
@@ -94,7 +91,9 @@ class Mender:
                 self._in_hand[segment] = indices
                 try:
                     if not await self._mend(segment, indices):
-                        failed[segment] = indices
+                        # At once: an attempt reports the other bad shards of its segment, which would go round.
+                        self._later.setdefault(segment, set()).update(indices)
+                        failed.add(segment)
                 finally:
                     del self._in_hand[segment]
 

@@ -72,6 +72,14 @@ def test_a_volume_without_its_identity_is_not_made_anew(stopped: Daemon) -> None
     assert kept
 
 
+def test_what_must_exist_is_not_made(make_daemon: MakeDaemon, tmp_path: Path) -> None:
+    """With --existing an empty folder stays empty: whoever restarts a daemon wants its volume, and no other."""
+    data = tmp_path / "emptied"
+    data.mkdir()
+    refuses(make_daemon(data=data), FAULT, "corrupt-store", "no volume", options=("--existing", "--bricks", "6"))
+    assert not list(data.iterdir())
+
+
 def test_settings_that_cannot_be_make_nothing(tmp_path: Path) -> None:
     """Too few bricks for the protection, nonsense for it: there is no folder afterwards."""
     data = tmp_path / "new"

@@ -209,6 +209,8 @@ def test_bricks_that_are_not_as_they_were(damage: str, volume: Volume) -> None:
             aside.rename(first)
         case "read-only":
             run("umount", first)
+        case _:
+            pass
     wait_until(lambda: volume.ask("status")["state"] == "serving", "all is as it was")
     assert (volume.path / "file").read_bytes() == content
     volume.assert_sound()

@@ -229,7 +229,7 @@ async def test_waiting_ends_when_healing_can_do_no_more(
     for index in [i for i, brick in enumerate(segment.bricks) if brick != TWO][:2]:
         flip(office.plant.shard(segment.id, index))
     await office.replacing.replace(TWO, tmp_path / "new", force=False, dry_run=False)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(office.plant.healer.run)
             await office.replacing.wait_rebuilt(TWO, office.shown.append)

@@ -151,7 +151,7 @@ async def test_damage_is_mended_at_once(tmp_path: Path) -> None:
     await plant.check_bytes()
     assert plant.healer.status().mending.waiting == 1
     assert plant.healer.bad_shards() == {segment: {ShardIndex(1)}}
-    assert await plant.healer.mender.mend_all() == {}
+    assert await plant.healer.mender.mend_all() == set()
     assert path.read_bytes() == sound
     assert plant.healer.status().mending.mended == 1
     await plant.check_whole()
@@ -164,7 +164,7 @@ async def test_a_false_report_costs_nothing(tmp_path: Path) -> None:
     before = plant.shard(segment, 0).stat().st_ctime_ns
     plant.healer.damaged(segment, ShardIndex(0))
     plant.healer.damaged(plant.metadata.new_segment_id(), ShardIndex(0))
-    assert await plant.healer.mender.mend_all() == {}
+    assert await plant.healer.mender.mend_all() == set()
     assert plant.shard(segment, 0).stat().st_ctime_ns == before
     assert plant.healer.status().mending.mended == 0
 
@@ -198,6 +198,20 @@ async def test_a_segment_that_is_lost_stops_nothing(tmp_path: Path) -> None:
     assert status.lost == lost_by_records
     assert (status.lost == 1) == (1 in record.bricks)
     assert status.lost == 0 or status.unreadable == (victim,)
+
+
+async def test_what_cannot_be_mended_does_not_go_round(tmp_path: Path) -> None:
+    """An attempt meets the other bad shards of its segment and reports them: they wait with it for the next time."""
+    plant = Plant(tmp_path, bricks=7)
+    victim = (await plant.fill(1))[0]
+    for index in range(3):
+        flip(plant.shard(victim, index))
+    plant.healer.damaged(victim, ShardIndex(0))
+    with trio.fail_after(20):
+        assert await plant.healer.mender.mend_all() == {victim}
+    plant.healer.damaged(victim, ShardIndex(0))
+    assert plant.healer.status().mending.waiting == 0
+    assert plant.healer.status().mending.stuck == 1
 
 
 async def test_a_full_target_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
