@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
+from time import perf_counter
 from typing import Final, TypeVar
 
 import trio
@@ -16,10 +17,9 @@ import trio
 from dwd.ec.layout import ShardRange
 from dwd.ec.segment_image import ShardImage
 from dwd.model.errors import BrickFault, CorruptShard, DwError, FormatTooNew
-from dwd.model.ids import SegmentId, ShardIndex
+from dwd.model.ids import BrickId, SegmentId, ShardIndex
 from dwd.ports import Brick
 from dwd.services.bricks import Bricks
-from dwd.services.shard_making import ShardMaking
 
 _T = TypeVar("_T")
 
@@ -46,6 +46,8 @@ class ShardWrite:
         self.index = index
         self._replaces = replaces  # what lies there is removed first
         self.failure: DwError | None = None
+        self._began: float | None = None
+        self._ended: float | None = None
         self._fate = _Fate.WAITING
         self._lock = threading.Lock()
 
@@ -54,18 +56,27 @@ class ShardWrite:
         """Whether the shard is durable on its brick."""
         return self._fate is _Fate.ENDED and self.failure is None
 
+    @property
+    def seconds(self) -> float | None:
+        """What the brick took, or has taken until now; None: it was not asked."""
+        if self._began is None:
+            return None
+        return (perf_counter() if self._ended is None else self._ended) - self._began
+
     def perform(self, image: ShardImage, when_late: Callable[[], None]) -> None:
         """In the thread: write; if nobody waits any more, remove the file and call `when_late`."""
         with self._lock:
             if self._fate is _Fate.GIVEN_UP:
                 return  # before it began
             self._fate = _Fate.RUNNING
+        self._began = perf_counter()
         try:
             if self._replaces:
                 self.brick.remove_shard(self.segment, self.index)
             self.brick.write_shard(self.segment, self.index, image)
         except DwError as failure:
             self.failure = failure
+        self._ended = perf_counter()
         with self._lock:
             late = self._fate is _Fate.GIVEN_UP
             self._fate = _Fate.ENDED
@@ -161,34 +172,44 @@ class BrickCalls:
         self._bricks.report(asked.brick.id, seconds, asked.failure)
         return seconds
 
-    async def make(self, making: ShardMaking, patience_s: float) -> None:
-        """Perform it; after `patience_s` its thread is left behind, and it stays undone."""
+    async def perform(self, work: Callable[[], None], patience_s: float) -> None:
+        """Perform something in a thread that reports of bricks itself; after `patience_s` it is left behind."""
         async with self._calls:
             with trio.move_on_after(patience_s):
-                await trio.to_thread.run_sync(making.perform, limiter=_UNBOUNDED, abandon_on_cancel=True)
-        making.give_up()
-        for number, seconds in making.answers():
-            self._bricks.report(number, seconds, None)
+                await trio.to_thread.run_sync(work, limiter=_UNBOUNDED, abandon_on_cancel=True)
 
     async def write(self, write: ShardWrite, image: ShardImage) -> None:
         """Write a shard; what came of it is in `write`, also after a deadline has cancelled this."""
-        token = trio.lowlevel.current_trio_token()
-        number = write.brick.id
-
-        def when_late() -> None:
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(self._bricks.write_ended, number)
-
+        when_late = self.when_late(write)
         async with self._calls:
-            began = trio.current_time()
             try:
                 await trio.to_thread.run_sync(
                     write.perform, image, when_late, limiter=_UNBOUNDED, abandon_on_cancel=True
                 )
             finally:
-                if write.give_up():
-                    self._bricks.write_is_late(number)
-                self._bricks.report(number, trio.current_time() - began, write.failure)
+                self.end(write)
+
+    def when_late(self, write: ShardWrite) -> Callable[[], None]:
+        """What the thread of a write calls when nobody waits for it any more."""
+        token = trio.lowlevel.current_trio_token()
+        number = write.brick.id
+
+        def tell() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._bricks.write_ended, number)
+
+        return tell
+
+    def end(self, write: ShardWrite) -> None:
+        """Wait no longer for a write, which ended or not, or was never begun."""
+        if write.give_up():
+            self._bricks.write_is_late(write.brick.id)
+        if write.seconds is not None:
+            self._bricks.report(write.brick.id, write.seconds, write.failure)
+
+    def note(self, number: BrickId, seconds: float) -> None:
+        """A brick answered, or kept a thread waiting, for so long."""
+        self._bricks.report(number, seconds, None)
 
 
 def _read_waiting(brick: Brick, segment: SegmentId, index: ShardIndex, offset: int, length: int) -> bytes:

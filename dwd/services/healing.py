@@ -6,7 +6,7 @@ to be done, and a brick that is lost meanwhile changes the order. What has no br
 that cannot be read stops nothing; it is tried again, slowly.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Final, Literal
@@ -25,13 +25,14 @@ from dwd.services.diagnosis import FALLBACK, Diagnosis, Diagnostician, candidate
 from dwd.services.healing_tally import HealingStatus, Tally
 from dwd.services.mending import Mender
 from dwd.services.metadata import Metadata
+from dwd.services.rebuild_batch import Rebuild
 from dwd.services.rehousing import Rehousing
 from dwd.services.repacker import Repacker
 from dwd.services.segments import Segments
 
 GRACE_S: Final = 600.0  # a brick that is merely away is expected back for so long
 _CHUNK: Final = 256  # segments looked at before others get their turn
-_AT_ONCE: Final = 4  # segments rebuilt at a time
+_AT_ONCE: Final = 4  # batches of segments rebuilt at a time
 _PERIOD_S: Final = 600.0  # between two rounds when nothing is known to be wrong
 _RETRY_S: Final = 10.0  # when something failed or waits
 _LOOK_S: Final = 15.0  # for writes that went on without a brick
@@ -202,7 +203,7 @@ class Healer:
         damaged.sort(key=lambda one: one.segment.id)
         plan = plan_repairs(damaged, candidates(self._bricks, within_reserve=True), len(damaged))
         self._tally.no_brick += plan.waiting
-        await for_each(plan.repairs, _AT_ONCE, self._repair)
+        await for_each(self._rehousing.batches(plan.repairs), _AT_ONCE, self._repair)
 
     async def _confirm(self, diagnosis: Diagnosis) -> Diagnosis:
         """Look at what is only suspected."""
@@ -211,16 +212,16 @@ class Healer:
         missing = [i for i in sorted(diagnosis.suspects) if await verify(segment, i) is not None]
         return attrs.evolve(diagnosis, suspects=frozenset(missing))
 
-    async def _repair(self, repair: Repair) -> None:
-        try:
-            await self._rehousing.perform(repair.segment, dict(repair.mend))
-        except SegmentLost as lost:
-            self._tally.problem = str(lost)
-            self._note_unreadable(repair.segment.id)
-        except (NoSpace, BrickFault) as failure:
-            self._note_failure(failure)
-        else:
-            self._tally.note_done(repair)
+    async def _repair(self, repairs: Sequence[Repair]) -> None:
+        outcomes = await self._rehousing.perform_all([Rebuild(one.segment, dict(one.mend)) for one in repairs])
+        for repair, outcome in zip(repairs, outcomes, strict=True):
+            if isinstance(outcome, SegmentLost):
+                self._tally.problem = str(outcome)
+                self._note_unreadable(repair.segment.id)
+            elif isinstance(outcome, NoSpace | BrickFault):
+                self._note_failure(outcome)
+            else:
+                self._tally.note_done(repair)
 
     def _note_failure(self, failure: NoSpace | BrickFault) -> None:
         self._tally.failed += 1

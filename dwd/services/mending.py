@@ -18,6 +18,7 @@ from dwd.model.segment import Segment
 from dwd.placement.repair import Damaged, plan_repairs
 from dwd.services.diagnosis import candidates
 from dwd.services.metadata import Metadata
+from dwd.services.rebuild_batch import Rebuild
 from dwd.services.rehousing import Rehousing
 from dwd.services.segments import Segments
 
@@ -122,7 +123,7 @@ class Mender:
 
     async def _perform(self, segment: Segment, mend: Mapping[ShardIndex, BrickId]) -> bool:
         try:
-            if not await self._rehousing.perform(segment, mend):
+            if not await self._rehousing.perform(Rebuild(segment, mend)):
                 return False  # the segment has changed: it is looked at once more
         except (SegmentLost, NoSpace, BrickFault) as failure:
             self._failed += 1

@@ -6,7 +6,7 @@ a restart: the records say what is still to be done. Shards of bricks that are l
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +14,6 @@ from typing import Final
 import attrs
 import trio
 
-from dwd.model.errors import BrickFault, NoSpace, SegmentLost
 from dwd.model.ids import BrickId
 from dwd.model.segment import Segment
 from dwd.model.topology import Standing
@@ -23,11 +22,12 @@ from dwd.placement.holdings import Holdings, holdings, shard_bytes
 from dwd.services.concurrently import for_each
 from dwd.services.diagnosis import candidates
 from dwd.services.metadata import Metadata
+from dwd.services.rebuild_batch import Rebuild
 from dwd.services.rehousing import Rehousing
 from dwd.services.segments import Segments
 
 _CHUNK: Final = 256  # segments looked at before others get their turn
-_AT_ONCE: Final = 2  # segments moved at a time: nothing is in danger
+_AT_ONCE: Final = 2  # batches of segments moved at a time: nothing is in danger
 _RETRY_S: Final = 60.0  # after a brick failed or was full
 _PERIOD_S: Final = 600.0
 _BALANCE_WALKS_MAX: Final = 3  # what they leave is not worth another
@@ -106,7 +106,8 @@ class Mover:
             if not leaving:
                 return
             takers = candidates(self._bricks, within_reserve=True)
-            await for_each(plan_drain(chunk, leaving, takers, len(chunk)).moves, _AT_ONCE, self._drain_one)
+            moves = plan_drain(chunk, leaving, takers, len(chunk)).moves
+            await for_each(self._rehousing.batches(moves), _AT_ONCE, self._drain_some)
             await trio.lowlevel.checkpoint()
 
     async def _held_by(self, leaving: Collection[BrickId]) -> Counter[BrickId]:
@@ -116,8 +117,8 @@ class Mover:
             held.update({brick: counted.by_brick.get(brick, 0) for brick in leaving})
         return held
 
-    async def _drain_one(self, move: Move) -> None:
-        if await self._perform(move):
+    async def _drain_some(self, moves: Sequence[Move]) -> None:
+        for move in await self._perform(moves):
             for _, source, _ in move.shards:
                 if source in self._draining:
                     self._draining[source] = max(0, self._draining[source] - shard_bytes(move.segment))
@@ -134,8 +135,8 @@ class Mover:
         counted = await self._count()
         held, before = Counter(counted.by_brick), self._moved
 
-        async def move_one(move: Move) -> None:
-            if await self._perform(move):
+        async def move_some(moves: Sequence[Move]) -> None:
+            for move in await self._perform(moves):
                 for _, source, target in move.shards:
                     held[source] -= shard_bytes(move.segment)
                     held[target] += shard_bytes(move.segment)
@@ -146,7 +147,7 @@ class Mover:
             self._balance_left = plan.least
             if not plan.least or self._balance_wanted:
                 break
-            await for_each(plan.moves, _AT_ONCE, move_one)
+            await for_each(self._rehousing.batches(plan.moves), _AT_ONCE, move_some)
             await trio.lowlevel.checkpoint()
         return self._moved - before
 
@@ -160,12 +161,15 @@ class Mover:
             await trio.lowlevel.checkpoint()
         return Holdings(held, of_one)
 
-    async def _perform(self, move: Move) -> bool:
-        try:
-            moved = await self._rehousing.perform(move.segment, {index: target for index, _, target in move.shards})
-        except (NoSpace, BrickFault, SegmentLost) as failure:
-            self._failed = True
-            self._problem = str(failure)
-            return False
-        self._moved += move.bytes if moved else 0
-        return moved
+    async def _perform(self, moves: Sequence[Move]) -> list[Move]:
+        """Those that were done."""
+        planned = [Rebuild(move.segment, {index: target for index, _, target in move.shards}) for move in moves]
+        done: list[Move] = []
+        for move, outcome in zip(moves, await self._rehousing.perform_all(planned), strict=True):
+            if outcome is True:
+                self._moved += move.bytes
+                done.append(move)
+            elif outcome is not False:
+                self._failed = True
+                self._problem = str(outcome)
+        return done

@@ -57,6 +57,11 @@ class Pacer:
         self._free_at = float("-inf")
         self._bytes = self._operations = 0
 
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether nothing holds background work up now."""
+        return self.budget.operations_per_s is None and self._rate() is None
+
     def excuse(self, length: int) -> None:
         """So many bytes that the foreground's counter rose by were our own."""
         self._excused += length

@@ -4,7 +4,7 @@ Rules: a shard that is sound elsewhere is copied, any other is computed from k v
 is durable when it returns, and removed when it fails. The record is not changed here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -17,11 +17,12 @@ from dwd.model.ids import BrickId, SegmentId, ShardIndex, VolumeId
 from dwd.model.segment import Segment
 from dwd.services.brick_calls import BrickCalls, ShardWrite
 from dwd.services.bricks import Bricks
+from dwd.services.rebuild_batch import QuickRebuild, Rebuild, RebuildBatch
 from dwd.services.segment_counters import SegmentStatistics
 from dwd.services.segment_reading import SegmentReader, lost
 from dwd.services.shard_making import ShardMaking, Source, shard_image
 
-_QUICK_S_MAX: Final = 2.0  # for the sources of one segment, one after the other; then they are asked side by side
+_QUICK_S_MAX: Final = 5.0  # for a batch, one brick after the other; then what is left goes alone, side by side
 _WRITE_S_MAX: Final = 60.0  # of all shards of one segment; nobody waits for it but background work
 _ABANDON_S_MAX: Final = 5.0  # what is not removed by then is swept
 
@@ -44,70 +45,90 @@ class Rebuilder:
         self._counters = counters
         self.in_progress: set[SegmentId] = set()  # their new shards are named by no record yet
 
-    async def rebuild(
-        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
-    ) -> tuple[BrickId, ...]:
-        """Put the given shards on their targets; the bricks of the segment with these in place.
+    async def rebuild_quickly(self, rebuilds: Sequence[Rebuild]) -> list[bool]:
+        """Put the shards of several segments on their targets in one thread; which are done.
+
+        Of the others nothing is left: they need another look, which rebuild() takes.
+        """
+        numbers = {rebuild.id for rebuild in rebuilds}
+        self.in_progress |= numbers
+        try:
+            planned = [self._quick(rebuild) for rebuild in rebuilds]
+            await self._perform([one for one in planned if one is not None])
+        finally:
+            self.in_progress -= numbers
+        return [one is not None and one.done for one in planned]
+
+    async def rebuild(self, rebuild: Rebuild) -> None:
+        """Put the shards of a segment on their targets, whatever it takes.
 
         Raises:
             SegmentLost: too few shards can be read.
             BrickFault: a target is not here, or failed, or is still in a write that was given up.
             NoSpace: a target is full.
         """
-        self.in_progress.add(segment.id)
+        self.in_progress.add(rebuild.id)
         try:
-            images = await self._make_quickly(segment, indices, targets)
-            if images is None:
-                images = await self._make(segment, indices, targets)
-            await self._write(segment, images, targets)
+            images = await self._make(rebuild.segment, rebuild.targets)
+            await self._write(rebuild.segment, images, rebuild.targets)
         finally:
-            self.in_progress.discard(segment.id)
-        self._counters.shards_rebuilt += len(images)
-        self._counters.bytes_rebuilt += sum(len(body) for _, body in images.values())
-        return tuple(
-            targets[ShardIndex(index)] if index in images else brick for index, brick in enumerate(segment.bricks)
-        )
+            self.in_progress.discard(rebuild.id)
+        self._count(rebuild)
 
-    async def _make_quickly(
-        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
-    ) -> dict[ShardIndex, ShardImage] | None:
-        """In one thread, if all that is needed is on bricks that are well; None: it is to be done the long way."""
+    def _count(self, rebuild: Rebuild) -> None:
+        self._counters.shards_rebuilt += len(rebuild.targets)
+        self._counters.bytes_rebuilt += rebuild.bytes
+
+    # -- In company ----------------------------------------------------------------------------------------------------
+
+    def _quick(self, rebuild: Rebuild) -> QuickRebuild | None:
+        """If all that is needed is on bricks that are well, and all targets are here; else None."""
+        segment, targets = rebuild.segment, rebuild.targets
         well = {
             ShardIndex(index): Source(ShardIndex(index), brick)
             for index, number in enumerate(segment.bricks)
             if not self._bricks.doubtful(number) and (brick := self._bricks.find(number)) is not None
         }
-        copied = [well[index] for index in indices if index in well and targets[index] != segment.bricks[index]]
-        computed = sorted(set(indices) - {source.index for source in copied})
+        copied = [well[index] for index in targets if index in well and targets[index] != segment.bricks[index]]
+        computed = sorted(set(targets) - {source.index for source in copied})
         sources = [source for index, source in well.items() if index not in computed][: segment.protection.k]
         if computed and len(sources) < segment.protection.k:
             return None
         making = ShardMaking(self._volume, segment, copied, computed, sources)
-        await self._calls.make(making, _QUICK_S_MAX)
-        if making.images is not None and computed:
-            self._counters.reconstructed += 1
-        return making.images
+        try:
+            writes = {index: self._replacing(segment, index, target) for index, target in targets.items()}
+        except BrickFault:
+            return None
+        return QuickRebuild(rebuild, making, writes)
 
-    async def _make(
-        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
-    ) -> dict[ShardIndex, ShardImage]:
-        bodies = await self._bodies(segment, indices, targets)
+    async def _perform(self, batch: Sequence[QuickRebuild]) -> None:
+        try:
+            await RebuildBatch(batch, self._calls).perform(_QUICK_S_MAX)
+        finally:
+            await self._abandon([write for one in batch if not one.done for write in one.writes.values()])
+        for one in batch:
+            if one.done:
+                self._counters.reconstructed += one.making.computes
+                self._count(one.rebuild)
+
+    # -- Alone ---------------------------------------------------------------------------------------------------------
+
+    async def _make(self, segment: Segment, targets: Mapping[ShardIndex, BrickId]) -> dict[ShardIndex, ShardImage]:
+        bodies = await self._bodies(segment, targets)
         return await self._calls.compute(
             lambda: {index: shard_image(self._volume, segment, index, body) for index, body in bodies.items()}
         )
 
-    async def _bodies(
-        self, segment: Segment, indices: Collection[ShardIndex], targets: Mapping[ShardIndex, BrickId]
-    ) -> dict[ShardIndex, bytes]:
+    async def _bodies(self, segment: Segment, targets: Mapping[ShardIndex, BrickId]) -> dict[ShardIndex, bytes]:
         length = segment.protection.shard_length(segment.length)
         problems: list[str] = []
         bodies: dict[ShardIndex, bytes] = {}
-        for index in indices:
+        for index in targets:
             brick = self._bricks.find(segment.bricks[index])
             if brick is not None and targets[index] != brick.id:
                 body = await self._reader.try_shard(segment, ShardRange(index, 0, length), brick, problems)
                 bodies |= {} if body is None else {index: body}
-        missing = [index for index in indices if index not in bodies]
+        missing = [index for index in targets if index not in bodies]
         if missing:
             computed = await self._reader.compute(segment, missing, 0, length, problems)
             if computed is None:

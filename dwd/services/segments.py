@@ -43,6 +43,7 @@ class Segments:
         self.read_nowait = self._reader.read_nowait
         self.read = self._reader.read
         self.rebuild = self._rebuilder.rebuild
+        self.rebuild_quickly = self._rebuilder.rebuild_quickly
 
     def _damaged(self, segment: SegmentId, index: ShardIndex) -> None:
         self.on_damage(segment, index)

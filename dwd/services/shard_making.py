@@ -61,19 +61,22 @@ class ShardMaking:
         self._seconds: list[tuple[BrickId, float]] = []
         self._asked: tuple[BrickId, float] | None = None  # and since when
         self._given_up = False
-        self.images: dict[ShardIndex, ShardImage] | None = None  # not None: done
 
-    def perform(self) -> None:
-        """In the thread."""
+    @property
+    def computes(self) -> bool:
+        """Whether it takes the codec."""
+        return bool(self._computed)
+
+    def perform(self) -> dict[ShardIndex, ShardImage] | None:
+        """In the thread; None: something is unusual."""
         try:
             bodies = {source.index: self._read(source) for source in self._copied}
             if self._computed:
                 available = {source.index: bodies.get(source.index) or self._read(source) for source in self._sources}
                 bodies |= Codec(self._segment.protection).reconstruct(available, self._computed, self._length)
-            images = {index: shard_image(self._volume, self._segment, index, body) for index, body in bodies.items()}
         except (CorruptShard, BrickFault, FormatTooNew):
-            return  # who asked meets it again, and reports it
-        self.images = images
+            return None  # who asked meets it again, and reports it
+        return {index: shard_image(self._volume, self._segment, index, body) for index, body in bodies.items()}
 
     def _read(self, source: Source) -> bytes:
         if self._given_up:

@@ -14,8 +14,9 @@ from dwd.model.ids import NO_BRICK, BrickId, SegmentId, ShardIndex
 from dwd.model.limits import BLOCK_BYTES
 from dwd.model.protection import Protection
 from dwd.model.segment import Segment
-from dwd.services import hedging, segment_reading, segment_writing
+from dwd.services import hedging, rebuilding, segment_reading, segment_writing
 from dwd.services.bricks import Bricks
+from dwd.services.rebuild_batch import Rebuild
 from dwd.services.segments import Segments, new_buffer
 from tests.unit.services.bricks import VOLUME, FaultyBrick, make, vanished
 
@@ -338,9 +339,22 @@ async def test_stream_of_a_lost_shard_is_computed_once(tmp_path: Path) -> None:
 # -- Rebuilding --------------------------------------------------------------------------------------------------------
 
 
+async def rebuilt(segments: Segments, segment: Segment, targets: dict[ShardIndex, BrickId]) -> tuple[BrickId, ...]:
+    """In company, or what that leaves undone alone; the bricks then."""
+    rebuild = Rebuild(segment, targets)
+    if await segments.rebuild_quickly([rebuild]) != [True]:
+        await segments.rebuild(rebuild)
+    return rebuild.bricks
+
+
+@pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("mode", [FOUR_TWO, Protection(1, 2), Protection(5, 3)])
-async def test_rebuilt_shards_are_bit_exact(tmp_path: Path, mode: Protection) -> None:
-    """Any m shards, made anew on other bricks or in place, are the same files."""
+async def test_rebuilt_shards_are_bit_exact(
+    tmp_path: Path, mode: Protection, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any m shards, made anew on other bricks or in place, are the same files, made either way."""
+    if not quick:
+        monkeypatch.setattr(rebuilding.Rebuilder, "_quick", lambda *_: None)
     segments, _ = await set_of(tmp_path, mode.width + mode.m, mode)
     segment = await written(segments)
     spare = [number for number in segments.bricks if number not in segment.bricks]
@@ -349,9 +363,9 @@ async def test_rebuilt_shards_are_bit_exact(tmp_path: Path, mode: Protection) ->
         for index in lost:
             flip(file_of(tmp_path, segment, index), HEADER_BYTES + 5)
         targets = {ShardIndex(index): segment.bricks[index] for index in lost}
-        assert await segments.rebuild(segment, [*targets], targets) == segment.bricks
+        assert await rebuilt(segments, segment, targets) == segment.bricks
         elsewhere = dict(zip(targets, spare, strict=False))
-        bricks = await segments.rebuild(segment, [*elsewhere], elsewhere)
+        bricks = await rebuilt(segments, segment, elsewhere)
         moved = Segment(segment.changed, SEGMENT, mode, LENGTH, 0, bricks, segment.digest)
         for index in lost:
             assert file_of(tmp_path, segment, index).read_bytes() == images[index]
@@ -367,7 +381,7 @@ async def test_sound_shard_is_copied(tmp_path: Path) -> None:
     spare = next(number for number in segments.bricks if number not in segment.bricks)
     for index in range(1, 6):
         file_of(tmp_path, segment, index).unlink()
-    bricks = await segments.rebuild(segment, [ShardIndex(0)], {ShardIndex(0): spare})
+    bricks = await rebuilt(segments, segment, {ShardIndex(0): spare})
     assert bricks == (spare, *segment.bricks[1:])
     assert segments.counters.reconstructed == 0
 
@@ -381,16 +395,14 @@ async def test_failed_rebuild_leaves_nothing(tmp_path: Path) -> None:
     for failure in (BrickFault("I/O error"), NoSpace("full")):
         made[second].write_failure = failure
         with pytest.raises(type(failure)):
-            await segments.rebuild(
-                segment, [ShardIndex(0), ShardIndex(1)], {ShardIndex(0): first, ShardIndex(1): second}
-            )
+            await rebuilt(segments, segment, {ShardIndex(0): first, ShardIndex(1): second})
         assert shard_files(tmp_path) == before
     segments.brick_set.write_is_late(first)
     with pytest.raises(BrickFault, match="still at a write"):
-        await segments.rebuild(segment, [ShardIndex(0)], {ShardIndex(0): first})
+        await rebuilt(segments, segment, {ShardIndex(0): first})
     segments.brick_set.detach(first)
     with pytest.raises(BrickFault, match="not here"):
-        await segments.rebuild(segment, [ShardIndex(0)], {ShardIndex(0): first})
+        await rebuilt(segments, segment, {ShardIndex(0): first})
 
 
 async def test_rebuild_without_enough_shards_says_so(tmp_path: Path) -> None:
@@ -400,4 +412,4 @@ async def test_rebuild_without_enough_shards_says_so(tmp_path: Path) -> None:
     for index in (0, 1, 2):
         made[segment.bricks[index]].read_failure = CorruptShard("rot")
     with pytest.raises(SegmentLost):
-        await segments.rebuild(segment, [ShardIndex(0)], {ShardIndex(0): segment.bricks[0]})
+        await rebuilt(segments, segment, {ShardIndex(0): segment.bricks[0]})
