@@ -43,8 +43,10 @@ class Codec:
 
     def reconstruct(
         self, available: Mapping[ShardIndex, Buffer], wanted: Sequence[ShardIndex], length: int
-    ) -> dict[ShardIndex, bytes]:
+    ) -> dict[ShardIndex, Buffer]:
         """The wanted shards, or any one range of them, from the same range of at least k shards.
+
+        What was computed is not copied, for a copy takes as long as the computing: nobody may write to it.
 
         Raises:
             SegmentLost: fewer than k shards are available.
@@ -55,20 +57,20 @@ class Codec:
             invariant(len(buffer) == length, "E3", (index, len(buffer), length))
         if len(available) < self.protection.k:
             raise SegmentLost(f"{self.protection.k} shards are needed and {len(available)} are available")
-        found = {index: bytes(available[index]) for index in wanted if index in available}
+        found = {index: available[index] for index in wanted if index in available}
         lost = tuple(sorted(set(wanted) - set(available)))
         return found | (self._recompute(available, lost, length) if lost else {})
 
     def _recompute(
         self, available: Mapping[ShardIndex, Buffer], lost: tuple[ShardIndex, ...], length: int
-    ) -> dict[ShardIndex, bytes]:
+    ) -> dict[ShardIndex, Buffer]:
         chosen = tuple(sorted(available)[: self.protection.k])
         if self.protection.k == 1:
-            return {index: bytes(available[chosen[0]]) for index in lost}
+            return dict.fromkeys(lost, available[chosen[0]])
         targets = [bytearray(length) for _ in lost]
         tables = _decoder(self.protection, chosen, lost)
         isal.encode_data(tables, [available[index] for index in chosen], targets, length)
-        return {index: bytes(target) for index, target in zip(lost, targets, strict=True)}
+        return dict(zip(lost, targets, strict=True))
 
 
 @functools.lru_cache(_PROTECTIONS_CACHED_MAX)

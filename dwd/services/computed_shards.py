@@ -6,6 +6,7 @@ Rules: bounded by bytes; the least recently read goes first.
 from collections import OrderedDict
 from typing import Final, TypeAlias
 
+from dwd.ec.isal import Buffer
 from dwd.ec.layout import ShardRange
 from dwd.model.ids import SegmentId, ShardIndex
 from dwd.model.units import KIB, MIB
@@ -21,7 +22,7 @@ class ComputedShards:
     """Whole bodies of shards."""
 
     def __init__(self) -> None:
-        self._bodies: OrderedDict[_Key, bytes] = OrderedDict()
+        self._bodies: OrderedDict[_Key, Buffer] = OrderedDict()
         self._asked: OrderedDict[_Key, None] = OrderedDict()
         self._bytes = 0
         self.any = False  # whether it is worth looking: nobody pays for this while all bricks are well
@@ -32,9 +33,9 @@ class ComputedShards:
         if body is None:
             return None
         self._bodies.move_to_end((segment, part.index))
-        return body[part.offset : part.offset + part.length]
+        return bytes(memoryview(body)[part.offset : part.offset + part.length])
 
-    def keep(self, segment: SegmentId, index: ShardIndex, body: bytes) -> None:
+    def keep(self, segment: SegmentId, index: ShardIndex, body: Buffer) -> None:
         """Keep a whole shard."""
         key = (segment, index)
         if key not in self._bodies:

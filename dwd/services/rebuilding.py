@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from dwd.ec.isal import Buffer
 from dwd.ec.layout import ShardRange
 from dwd.ec.segment_image import ShardImage
 from dwd.model.errors import BrickFault, DwError
@@ -119,10 +120,10 @@ class Rebuilder:
             lambda: {index: shard_image(self._volume, segment, index, body) for index, body in bodies.items()}
         )
 
-    async def _bodies(self, segment: Segment, targets: Mapping[ShardIndex, BrickId]) -> dict[ShardIndex, bytes]:
+    async def _bodies(self, segment: Segment, targets: Mapping[ShardIndex, BrickId]) -> dict[ShardIndex, Buffer]:
         length = segment.protection.shard_length(segment.length)
         problems: list[str] = []
-        bodies: dict[ShardIndex, bytes] = {}
+        bodies: dict[ShardIndex, Buffer] = {}
         for index in targets:
             brick = self._bricks.find(segment.bricks[index])
             if brick is not None and targets[index] != brick.id:

@@ -4,13 +4,14 @@ Rules: no byte is returned that was not verified. A shard that keeps us waiting 
 computed meanwhile, and the first answer wins. Every shard found damaged or missing is reported.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
 import attrs
 import trio
 
+from dwd.ec.isal import Buffer
 from dwd.ec.layout import ShardRange, shard_ranges
 from dwd.ec.reed_solomon import Codec
 from dwd.model.errors import BrickFault, CorruptShard, FormatTooNew, SegmentLost, ShardMissing
@@ -171,7 +172,7 @@ class SegmentReader:
             return kept
         if not self._computed.is_streamed(segment.id, part):
             found = await self.compute(segment, [part.index], part.offset, part.length, problems)
-            return None if found is None else found[part.index]
+            return None if found is None else _cut(found[part.index], 0, part.length)
         self._computing[segment.id] = done = trio.Event()
         try:
             return await self._compute_whole(segment, part, problems)
@@ -185,32 +186,37 @@ class SegmentReader:
             ShardIndex(index) for index in range(protection.k) if self._bricks.doubtful(segment.bricks[index])
         } | {part.index}
         length = protection.shard_length(segment.length)
-        available = await self._gather(segment, self._sources(segment, lacking, problems), 0, length, problems)
-        if len(available) < protection.k:
+        both = await self._compute(segment, lacking, 0, length, problems)
+        if both is None:
             return None
-        found = await self._decode(segment, available, lacking, length)
-        for index, body in (available | found).items():
+        for index, body in both.items():
             if index < protection.k:  # a stream wants the others too, and they are verified already
                 self._computed.keep(segment.id, index, body)
-        return found[part.index][part.offset : part.offset + part.length]
+        return _cut(both[part.index], part.offset, part.length)
 
     async def compute(
         self, segment: Segment, wanted: Collection[ShardIndex], offset: int, length: int, problems: list[str]
-    ) -> dict[ShardIndex, bytes] | None:
+    ) -> dict[ShardIndex, Buffer] | None:
         """The same range of the wanted shards, from any k others; None if fewer can be read."""
-        available = await self._gather(segment, self._sources(segment, wanted, problems), offset, length, problems)
-        if len(available) < segment.protection.k:
-            return None
-        return await self._decode(segment, available, wanted, length)
+        both = await self._compute(segment, wanted, offset, length, problems)
+        return None if both is None else {index: both[index] for index in wanted}
 
-    async def _decode(
-        self, segment: Segment, available: Mapping[ShardIndex, bytes], wanted: Collection[ShardIndex], length: int
-    ) -> dict[ShardIndex, bytes]:
+    async def _compute(
+        self, segment: Segment, wanted: Collection[ShardIndex], offset: int, length: int, problems: list[str]
+    ) -> dict[ShardIndex, Buffer] | None:
+        """Also what they were computed from."""
+        computation = _Computation(segment, self._sources(segment, wanted, problems), wanted, offset, length)
+        await self._calls.compute(computation.from_memory)
+        if computation.found is None:
+            await self._gather(computation, problems)
+            if not computation.is_ready:
+                return None
+            if length <= _INLINE_BYTES_MAX:
+                computation.decode()
+            else:
+                await self._calls.compute(computation.decode)
         self._counters.reconstructed += 1
-        codec = Codec(segment.protection)
-        if length <= _INLINE_BYTES_MAX:
-            return codec.reconstruct(available, sorted(wanted), length)
-        return await self._calls.compute(lambda: codec.reconstruct(available, sorted(wanted), length))
+        return computation.found
 
     def _sources(self, segment: Segment, without: Collection[ShardIndex], problems: list[str]) -> list[_Source]:
         """The shards that may be read: sound bricks first, data before parity."""
@@ -223,28 +229,24 @@ class SegmentReader:
                 sources.append(_Source(ShardIndex(index), brick))
         return sorted(sources, key=lambda source: self._bricks.doubtful(source.brick.id))
 
-    async def _gather(
-        self, segment: Segment, sources: list[_Source], offset: int, length: int, problems: list[str]
-    ) -> dict[ShardIndex, bytes]:
-        """The same range of k shards, if so many can be read: what is in memory first, the others side by side."""
-        need = segment.protection.k
-        found = await self._calls.compute(lambda: _in_memory(segment.id, sources[:need], offset, length))
-        waiting = iter([source for source in sources if source.index not in found])
-        if len(found) >= need:
-            return found
-        asking = need - len(found)
+    async def _gather(self, computation: "_Computation", problems: list[str]) -> None:
+        """Read as many shards as are needed, side by side, if so many can be read."""
+        sources, available = computation.sources, computation.available
+        need = computation.segment.protection.k
+        waiting = iter([source for source in sources if source.index not in available])
+        asking = need - len(available)
         async with trio.open_nursery() as nursery:
 
             async def ask_until_found() -> None:
                 nonlocal asking
                 for source in waiting:
-                    part = ShardRange(source.index, offset, length)
-                    piece = await self.try_shard(segment, part, source.brick, problems)
+                    part = ShardRange(source.index, computation.offset, computation.length)
+                    piece = await self.try_shard(computation.segment, part, source.brick, problems)
                     if piece is not None:
-                        found[source.index] = piece
+                        available[source.index] = piece
                         break
                 asking -= 1
-                if len(found) >= need or not asking:
+                if computation.is_ready or not asking:
                     nursery.cancel_scope.cancel()
 
             async def ask_more_when_late() -> None:
@@ -257,7 +259,6 @@ class SegmentReader:
             for _ in range(asking):
                 nursery.start_soon(ask_until_found)
             nursery.start_soon(ask_more_when_late)
-        return found
 
 
 async def _cancel_when_found(asked: ShardRead, race: trio.CancelScope) -> None:
@@ -266,17 +267,44 @@ async def _cancel_when_found(asked: ShardRead, race: trio.CancelScope) -> None:
         race.cancel()
 
 
-def _in_memory(segment: SegmentId, sources: Iterable[_Source], offset: int, length: int) -> dict[ShardIndex, bytes]:
-    """In a thread: the same range of those shards for which no disk is needed."""
-    found: dict[ShardIndex, bytes] = {}
-    for source in sources:
-        with suppress(*UNREADABLE):
-            found.update(_keyed(source.index, source.brick.read(segment, source.index, offset, length, wait=False)))
-    return found
+class _Computation:
+    """One range of shards that is computed from others, partly in threads."""
+
+    def __init__(
+        self, segment: Segment, sources: Sequence[_Source], wanted: Collection[ShardIndex], offset: int, length: int
+    ) -> None:
+        self.segment = segment
+        self.sources = sources
+        self.offset = offset
+        self.length = length
+        self.available: dict[ShardIndex, Buffer] = {}
+        self.found: dict[ShardIndex, Buffer] | None = None  # once it is computed: with what it was computed from
+        self._wanted = sorted(wanted)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough is available."""
+        return len(self.available) >= self.segment.protection.k
+
+    def from_memory(self) -> None:
+        """In a thread: take what needs no disk; if that is enough, compute."""
+        for source in self.sources[: self.segment.protection.k]:
+            with suppress(*UNREADABLE):
+                piece = source.brick.read(self.segment.id, source.index, self.offset, self.length, wait=False)
+                if piece is not None:
+                    self.available[source.index] = piece
+        if self.is_ready:
+            self.decode()
+
+    def decode(self) -> None:
+        """Compute, from what is available."""
+        codec = Codec(self.segment.protection)
+        self.found = self.available | codec.reconstruct(self.available, self._wanted, self.length)
 
 
-def _keyed(index: ShardIndex, piece: bytes | None) -> dict[ShardIndex, bytes]:
-    return {} if piece is None else {index: piece}
+def _cut(body: Buffer, offset: int, length: int) -> bytes:
+    """A range of it, as bytes."""
+    return bytes(memoryview(body)[offset : offset + length])
 
 
 def lost(segment: Segment, problems: list[str]) -> SegmentLost:

@@ -11,6 +11,7 @@ import attrs
 
 from dwd.codec.blocks import block_checksums
 from dwd.codec.shard_header import ShardHeader, encode_shard_header
+from dwd.ec.isal import Buffer
 from dwd.ec.reed_solomon import Codec
 from dwd.ec.segment_image import ShardImage
 from dwd.model.errors import BrickFault, CorruptShard, FormatTooNew
@@ -27,7 +28,7 @@ class Source:
     brick: Brick
 
 
-def shard_image(volume: VolumeId, segment: Segment, index: ShardIndex, body: bytes) -> ShardImage:
+def shard_image(volume: VolumeId, segment: Segment, index: ShardIndex, body: Buffer) -> ShardImage:
     """What the file of a shard holds."""
     header = ShardHeader(
         volume=volume,
@@ -36,7 +37,7 @@ def shard_image(volume: VolumeId, segment: Segment, index: ShardIndex, body: byt
         protection=segment.protection,
         segment_length=segment.length,
         digest=segment.digest,
-        checksums=block_checksums(body),
+        checksums=block_checksums(memoryview(body)),
     )
     return encode_shard_header(header), memoryview(body)
 
@@ -70,7 +71,7 @@ class ShardMaking:
     def perform(self) -> dict[ShardIndex, ShardImage] | None:
         """In the thread; None: something is unusual."""
         try:
-            bodies = {source.index: self._read(source) for source in self._copied}
+            bodies: dict[ShardIndex, Buffer] = {source.index: self._read(source) for source in self._copied}
             if self._computed:
                 available = {source.index: bodies.get(source.index) or self._read(source) for source in self._sources}
                 bodies |= Codec(self._segment.protection).reconstruct(available, self._computed, self._length)
