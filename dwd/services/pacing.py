@@ -13,14 +13,15 @@ import trio
 
 from dwd.model.units import MIB
 
-_SAMPLE_S: Final = 0.25  # how often the foreground's speed is looked at
+_GLANCE_S: Final = 0.05  # how often it is looked whether the foreground does anything
+_SAMPLE_S: Final = 0.25  # how often its speed is measured, while it does
 _STALE_S: Final = 2.0  # after such a pause of ours nothing is known of it:
-_LOOK_S: Final = 0.05  # so it is watched for a moment before anything is begun
+_LOOK_S: Final = 0.06  # so it is watched for a moment before anything is begun: for longer than a glance takes
 _BUSY_BYTES_PER_S: Final = 4 * MIB  # of the foreground: below this nobody is held up
 _BUSY_SHARE: Final = 0.125  # of the foreground's speed, for us while it is busy
 _BUSY_LEAST_BYTES_PER_S: Final = 8 * MIB  # and no less, or a busy volume would never heal
 _BUSY_MOST_BYTES_PER_S: Final = 40 * MIB  # nor more: bytes from memory are quick to read, and ours cost a processor
-_BUSY_SAMPLES: Final = 4  # quiet samples in a row before the foreground counts as idle: it pauses between files
+_BUSY_S: Final = 1.0  # without a busy glance before the foreground counts as idle: it pauses between files
 
 
 @attrs.frozen
@@ -50,17 +51,19 @@ class Pacer:
         self.least_bytes_per_s = 0.0  # what a deadline demands
         self._foreground = foreground
         self._excused = 0
+        self._glanced_at = float("-inf")
+        self._glanced = 0
         self._sampled_at = float("-inf")
         self._sampled = 0
         self._speed = 0.0
-        self._quiet = _BUSY_SAMPLES
+        self._idle_from = float("-inf")
         self._free_at = float("-inf")
         self._bytes = self._operations = 0
 
     @property
     def is_unbounded(self) -> bool:
         """Whether nothing holds background work up now."""
-        return self.budget.operations_per_s is None and self._rate() is None
+        return self.budget.operations_per_s is None and self._rate(trio.current_time()) is None
 
     def excuse(self, length: int) -> None:
         """So many bytes that the foreground's counter rose by were our own."""
@@ -68,11 +71,11 @@ class Pacer:
 
     async def spend(self, length: int, operations: int) -> None:
         """Wait until so many bytes may be read and written, in so many operations."""
-        if trio.current_time() - self._sampled_at > _STALE_S:
+        if trio.current_time() - self._glanced_at > _STALE_S:
             await self._look()
         now = trio.current_time()
-        self._sample(now)
-        rate = self._rate()
+        self._glance(now)
+        rate = self._rate(now)
         cost = 0.0 if rate is None else length / rate
         if self.budget.operations_per_s is not None:
             cost = max(cost, operations / self.budget.operations_per_s)
@@ -84,26 +87,32 @@ class Pacer:
 
     async def _look(self) -> None:
         """Begin with what the foreground does now, not with what it did some time ago."""
-        self._measure(trio.current_time())
+        self._idle_from = self._sampled_at = float("-inf")
+        self._glanced_at, self._glanced = trio.current_time(), self._counted()
+        self._sampled = self._glanced
         await trio.sleep(_LOOK_S)
-        self._measure(trio.current_time())
-        self._quiet = 0 if self._speed >= _BUSY_BYTES_PER_S else _BUSY_SAMPLES
 
-    def _sample(self, now: float) -> None:
+    def _counted(self) -> int:
+        return self._foreground() - self._excused
+
+    def _glance(self, now: float) -> None:
+        """A stream is to have its speed at once, so a short look tells that it began; its speed takes a longer one."""
+        seconds, counted = now - self._glanced_at, self._counted()
+        if seconds >= _GLANCE_S:
+            speed = max(0, counted - self._glanced) / seconds
+            self._glanced_at, self._glanced = now, counted
+            if speed >= _BUSY_BYTES_PER_S:
+                if now >= self._idle_from:
+                    self._speed, self._sampled_at, self._sampled = speed, now, counted
+                self._idle_from = now + _BUSY_S
         if now - self._sampled_at >= _SAMPLE_S:
-            self._measure(now)
-            self._quiet = 0 if self._speed >= _BUSY_BYTES_PER_S else self._quiet + 1
-
-    def _measure(self, now: float) -> None:
-        counted = self._foreground() - self._excused
-        if now > self._sampled_at:
             self._speed = max(0, counted - self._sampled) / (now - self._sampled_at)
-        self._sampled_at, self._sampled = now, counted
+            self._sampled_at, self._sampled = now, counted
 
-    def _rate(self) -> float | None:
+    def _rate(self, now: float) -> float | None:
         """Bytes each second; None: no bound."""
         ceiling = self.budget.bytes_per_s
-        if self._quiet >= _BUSY_SAMPLES:
+        if now >= self._idle_from:
             return ceiling
         share = min(_BUSY_MOST_BYTES_PER_S, max(_BUSY_LEAST_BYTES_PER_S, _BUSY_SHARE * self._speed))
         yielding = max(share, self.least_bytes_per_s)
@@ -111,4 +120,4 @@ class Pacer:
 
     def status(self) -> PacingStatus:
         """An immutable snapshot."""
-        return PacingStatus(self._bytes, self._operations, self._rate(), self._speed)
+        return PacingStatus(self._bytes, self._operations, self._rate(trio.current_time()), self._speed)

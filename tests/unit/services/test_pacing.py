@@ -132,3 +132,35 @@ async def test_it_goes_on_at_full_speed_once_the_stream_ended(autojump_clock: tr
         await pacer.spend(0, 0)
     assert await _seconds_for(pacer, 1000) == 0
     assert pacer.status().bytes_per_s is None
+
+
+async def test_a_stream_that_begins_is_noticed_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """What works at full speed yields within two glances: a short read must not be over before it is noticed."""
+    foreground = Foreground()
+    pacer = Pacer(Budget(), foreground)
+    for _ in range(100):
+        await pacer.spend(MIB, 1)
+        await trio.sleep(0.005)
+    assert pacer.is_unbounded
+    for _ in range(20):
+        foreground.bytes += MIB
+        await pacer.spend(0, 1)
+        await trio.sleep(0.005)
+    assert not pacer.is_unbounded
+    assert (pacer.status().bytes_per_s or 0) < 41 * MIB
+
+
+async def test_idle_is_believed_after_a_second(autojump_clock: trio.testing.MockClock) -> None:
+    """A pause between two files is no end of the work that goes before."""
+    foreground = Foreground()
+    pacer = Pacer(Budget(), foreground)
+    await pacer.spend(0, 0)
+    foreground.bytes += 100 * MIB
+    await trio.sleep(0.1)
+    for _ in range(8):
+        await pacer.spend(0, 1)
+        assert not pacer.is_unbounded
+        await trio.sleep(0.1)
+    await trio.sleep(0.4)
+    await pacer.spend(0, 1)
+    assert pacer.is_unbounded
