@@ -232,8 +232,11 @@ class Operations(pyfuse3.Operations):
         """Entries with their attributes, as many as fit."""
         lifetime = self._coherence.lifetime(trio.current_time())
 
+        entry = _entry(lifetime)  # one for all: pyfuse3 copies it
+
         def take(name: bytes, shown: Inode, cookie: int) -> bool:
-            return pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), _pack(shown, lifetime), cookie)
+            _fill(entry, shown)
+            return pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, cookie)
 
         await self._directories.feed(fh, start_id, take)
 
@@ -300,21 +303,30 @@ class Operations(pyfuse3.Operations):
 
 
 def _pack(inode: Inode, lifetime: float) -> pyfuse3.EntryAttributes:
+    entry = _entry(lifetime)
+    _fill(entry, inode)
+    return entry
+
+
+def _entry(lifetime: float) -> pyfuse3.EntryAttributes:
     entry = pyfuse3.EntryAttributes()
-    entry.st_ino = inode.number
     entry.entry_timeout = entry.attr_timeout = lifetime
+    entry.st_blksize = _PREFERRED_BYTES
+    return entry
+
+
+def _fill(entry: pyfuse3.EntryAttributes, inode: Inode) -> None:
+    entry.st_ino = inode.number
     entry.st_mode = inode.mode
     entry.st_nlink = inode.links
     entry.st_uid = inode.uid
     entry.st_gid = inode.gid
     entry.st_rdev = inode.device
     entry.st_size = inode.size
-    entry.st_blksize = _PREFERRED_BYTES
     entry.st_blocks = inode.stat_blocks
     entry.st_atime_ns = inode.atime
     entry.st_mtime_ns = inode.mtime
     entry.st_ctime_ns = inode.ctime
-    return entry
 
 
 def _storable(time: int) -> int:

@@ -310,11 +310,10 @@ class MountConnection:
         volume = self._services.metadata.state.volume
         return wire.Space(volume.used + available, available, volume.inodes)
 
-    def _list(self, request: wire.ReadDirectory) -> wire.Reply:
+    def _list(self, request: wire.ReadDirectory) -> wire.EntryRows:
         limit = max(1, min(request.limit, DIRECTORY_PAGE_ENTRIES_MAX))
         state = self._services.metadata.state
-        listed, complete = queries.list_directory(state, request.number, request.cookie, limit)
-        return wire.Entries(tuple(listed), complete)
+        return wire.EntryRows(*queries.list_rows(state, request.number, request.cookie, limit))
 
     def _xattr(self, value: bytes | None) -> wire.Reply:
         return _failed(NamespaceRefusal(errno.ENODATA)) if value is None else wire.Value(value)
@@ -339,7 +338,7 @@ class MountConnection:
         if self._nursery is not None:
             self._nursery.start_soon(answer)
 
-    def _answer(self, correlation: int, message: wire.Reply | wire.Push, payload: bytes = b"") -> None:
+    def _answer(self, correlation: int, message: wire.Reply | wire.EntryRows | wire.Push, payload: bytes = b"") -> None:
         body = wire.encode_message(message)
         header = encode_header(correlation, len(body), len(payload))
         if len(payload) > _JOIN_BYTES_MAX:

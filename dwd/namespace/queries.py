@@ -32,6 +32,14 @@ class Listed(msgspec.Struct, frozen=True, array_like=True):
     inode: Inode
 
 
+class ListedRow(msgspec.Struct, frozen=True, array_like=True):
+    """A Listed whose inode is still the row of the store: half of a listing's work was decoding and encoding it."""
+
+    name: bytes
+    cookie: int
+    inode: msgspec.Raw
+
+
 def list_directory(state: State, number: InodeNumber, cookie: int, limit: int) -> tuple[list[Listed], bool]:
     """At most `limit` entries behind a cookie (0: from the start), and whether that was all.
 
@@ -40,10 +48,16 @@ def list_directory(state: State, number: InodeNumber, cookie: int, limit: int) -
     A cookie is a name's hash and its place among the names with the same hash, so it stays right while
     others come and go.
     """
+    rows, complete = list_rows(state, number, cookie, limit)
+    return [Listed(row.name, row.cookie, records.INODE.decode(row.inode)) for row in rows], complete
+
+
+def list_rows(state: State, number: InodeNumber, cookie: int, limit: int) -> tuple[list[ListedRow], bool]:
+    """The same, with rows."""
     position = cookie - keys.COOKIE_FIRST
     resume, skip = (0, 0) if position < 0 else (position >> keys.COOKIE_ORDINAL_BITS, (position & _ORDINAL_MAX) + 1)
     start, end = keys.entries_from(number, resume), keys.rows_of(b"D", number)[1]
-    listed: list[Listed] = []
+    listed: list[ListedRow] = []
     hashed, ordinal, size = resume, -1, 0
     for key, raw in state.store.range(start, end, limit + skip + 1):
         here = keys.entry_hash(key)
@@ -53,10 +67,10 @@ def list_directory(state: State, number: InodeNumber, cookie: int, limit: int) -
             continue
         if len(listed) == limit or size > DIRECTORY_PAGE_BYTES_MAX:
             return listed, False
-        inode = state.inode(records.ENTRY.decode(raw).number)
-        size += len(raw) + len(key) + len(inode.target)
+        inode = state.inode_row(records.ENTRY.decode(raw).number)
+        size += len(key) + len(inode)
         place = here << keys.COOKIE_ORDINAL_BITS | min(ordinal, _ORDINAL_MAX)
-        listed.append(Listed(keys.entry_name(key), place + keys.COOKIE_FIRST, inode))
+        listed.append(ListedRow(keys.entry_name(key), place + keys.COOKIE_FIRST, msgspec.Raw(inode)))
     return listed, True
 
 

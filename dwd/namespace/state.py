@@ -79,6 +79,13 @@ class State:
             raise NamespaceRefusal(errno.ENOENT)
         return found
 
+    def inode_row(self, number: InodeNumber) -> bytes:
+        """The same, as the store has it. Raises NamespaceRefusal(ENOENT)."""
+        raw = self.store.get(keys.inode(number))
+        if raw is None:
+            raise NamespaceRefusal(errno.ENOENT)
+        return raw
+
     def directory(self, number: InodeNumber) -> Inode:
         """A directory that has a name. Raises NamespaceRefusal."""
         found = self.inode(number)

@@ -25,7 +25,7 @@ from dwd.namespace.commands import (
     Unlink,
 )
 from dwd.namespace.outcomes import Done
-from dwd.namespace.queries import Listed
+from dwd.namespace.queries import Listed, ListedRow
 
 PROTOCOL_VERSION = 1
 
@@ -176,6 +176,13 @@ class Entries(msgspec.Struct, frozen=True, array_like=True, tag=34):
     complete: bool
 
 
+class EntryRows(msgspec.Struct, frozen=True, array_like=True, tag=34):
+    """How a daemon makes Entries: their inodes are rows of the store, which are encoded alike."""
+
+    entries: list[ListedRow]
+    complete: bool
+
+
 class Value(msgspec.Struct, frozen=True, array_like=True, tag=35):
     """The value of an extended attribute."""
 
@@ -245,7 +252,7 @@ _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Req
 _answer_decoder: msgspec.msgpack.Decoder[Reply | Push] = msgspec.msgpack.Decoder(Reply | Push)
 
 
-def encode_message(message: Request | Reply | Push) -> bytes:
+def encode_message(message: Request | Reply | EntryRows | Push) -> bytes:
     """The body of a frame."""
     return _encoder.encode(message)
 

@@ -13,8 +13,9 @@ from dwd.model.ids import ROOT, InodeNumber
 from dwd.model.limits import DIRECTORY_PAGE_BYTES_MAX
 from dwd.namespace import keys
 from dwd.namespace.commands import Rename, Unlink
-from dwd.namespace.queries import extents_within, list_directory, list_xattrs, lookup, orphans
+from dwd.namespace.queries import extents_within, list_directory, list_rows, list_xattrs, lookup, orphans
 from dwd.namespace.store_memory import MemoryStore
+from dwd.wire.messages import Entries, EntryRows, encode_message
 from tests.unit.namespace.volume import DIRECTORY, LINK, Volume
 
 
@@ -173,3 +174,17 @@ def test_orphans(volume: Volume) -> None:
         volume.do(Unlink(ROOT, b"%d" % i))
     assert orphans(volume.state, 3) == [2, 3, 4]
     assert len(orphans(volume.state, 99)) == 5
+
+
+def test_rows_are_the_entries_that_a_mount_decodes() -> None:
+    """What a daemon sends without decoding it is what encoding the decoded entries gives, byte for byte."""
+    volume = Volume()
+    for number in range(50):
+        volume.make(b"file %d" % number)
+    volume.make(b"folder", mode=DIRECTORY)
+    volume.make(b"link", mode=LINK, target=b"somewhere")
+    rows, complete = list_rows(volume.state, ROOT, 0, 40)
+    listed, also = list_directory(volume.state, ROOT, 0, 40)
+    assert complete is also is False
+    assert encode_message(EntryRows(rows, complete)) == encode_message(Entries(tuple(listed), complete))
+    assert [entry.inode for entry in listed] == [volume.state.inode(entry.inode.number) for entry in listed]
