@@ -58,6 +58,9 @@ class Brick(Protocol):
             BrickFault: the disk failed.
         """
 
+    def read_into(self, segment: SegmentId, index: ShardIndex, body: memoryview) -> None:
+        """Fill a buffer, as long as the shard's body, with all of it, verified. Blocks. Raises as read()."""
+
     def verify_shard(self, segment: SegmentId, index: ShardIndex) -> None:
         """Read all of a shard and check it, header and every block. Blocks. Raises as read()."""
 

@@ -51,26 +51,33 @@ class Codec:
         Raises:
             SegmentLost: fewer than k shards are available.
         """
-        for index in (*available, *wanted):
-            invariant(0 <= index < self.protection.width, "E2", index)
-        for index, buffer in available.items():
-            invariant(len(buffer) == length, "E3", (index, len(buffer), length))
-        if len(available) < self.protection.k:
-            raise SegmentLost(f"{self.protection.k} shards are needed and {len(available)} are available")
-        found = {index: available[index] for index in wanted if index in available}
-        lost = tuple(sorted(set(wanted) - set(available)))
-        return found | (self._recompute(available, lost, length) if lost else {})
+        lost = {index: bytearray(length) for index in wanted if index not in available}
+        self.reconstruct_into(lost, available, length)
+        return {index: available[index] for index in wanted if index in available} | lost
 
-    def _recompute(
-        self, available: Mapping[ShardIndex, Buffer], lost: tuple[ShardIndex, ...], length: int
-    ) -> dict[ShardIndex, Buffer]:
-        chosen = tuple(sorted(available)[: self.protection.k])
-        if self.protection.k == 1:
-            return dict.fromkeys(lost, available[chosen[0]])
-        targets = [bytearray(length) for _ in lost]
-        tables = _decoder(self.protection, chosen, lost)
-        isal.encode_data(tables, [available[index] for index in chosen], targets, length)
-        return dict(zip(lost, targets, strict=True))
+    def reconstruct_into(
+        self, targets: Mapping[ShardIndex, Buffer], available: Mapping[ShardIndex, Buffer], length: int
+    ) -> None:
+        """The same, into writable buffers: memory that was used before costs a good deal less than new one.
+
+        Raises:
+            SegmentLost: fewer than k shards are available.
+        """
+        k = self.protection.k
+        for index in (*available, *targets):
+            invariant(0 <= index < self.protection.width, "E2", index)
+        for index, buffer in (*available.items(), *targets.items()):
+            invariant(len(buffer) == length, "E3", (index, len(buffer), length))
+        if len(available) < k:
+            raise SegmentLost(f"{k} shards are needed and {len(available)} are available")
+        chosen = tuple(sorted(available)[:k])
+        wanted = tuple(sorted(targets))
+        if k == 1:
+            for target in targets.values():
+                memoryview(target)[:] = available[chosen[0]]
+        elif wanted:
+            tables = _decoder(self.protection, chosen, wanted)
+            isal.encode_data(tables, [available[i] for i in chosen], [targets[i] for i in wanted], length)
 
 
 @functools.lru_cache(_PROTECTIONS_CACHED_MAX)

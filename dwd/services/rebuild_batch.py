@@ -5,7 +5,9 @@ goes in company. Whatever is unusual about a segment leaves it undone, and the o
 brick is left behind with all that it has not begun.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -13,6 +15,8 @@ from dwd.model.ids import BrickId, SegmentId, ShardIndex
 from dwd.model.segment import Segment
 from dwd.services.brick_calls import BrickCalls, ShardWrite
 from dwd.services.shard_making import ShardMaking
+
+_SCRATCHES_MAX: Final = 4  # kept; a segment of 4 MiB at 4+2 takes 6 MiB
 
 
 @attrs.frozen
@@ -52,12 +56,39 @@ class QuickRebuild:
         return all(write.stored for write in self.writes.values())
 
 
+class Scratches:
+    """Memory to work in, used again by the next batch: new memory costs more than what is done in it.
+
+    Any thread may take and give back. A thread that was left behind keeps what it has until it ends.
+    """
+
+    def __init__(self) -> None:
+        self._free: deque[memoryview] = deque(maxlen=_SCRATCHES_MAX)
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._free)
+
+    def take(self, length: int) -> memoryview:
+        """At least so many bytes, of any content."""
+        try:
+            scratch = self._free.pop()
+        except IndexError:
+            scratch = memoryview(b"")
+        return scratch if len(scratch) >= length else memoryview(bytearray(length))
+
+    def give_back(self, scratch: memoryview) -> None:
+        """It is not used any more."""
+        self._free.append(scratch)
+
+
 class RebuildBatch:
     """Performed once."""
 
-    def __init__(self, rebuilds: Sequence[QuickRebuild], calls: BrickCalls) -> None:
+    def __init__(self, rebuilds: Sequence[QuickRebuild], calls: BrickCalls, scratches: "Scratches") -> None:
         self._rebuilds = rebuilds
         self._calls = calls
+        self._scratches = scratches
         self._late = [{index: calls.when_late(write) for index, write in one.writes.items()} for one in rebuilds]
         self._given_up = False
 
@@ -70,12 +101,14 @@ class RebuildBatch:
 
     def _perform(self) -> None:
         """In the thread."""
+        scratch = self._scratches.take(max(one.making.scratch_bytes for one in self._rebuilds))
         for one, late in zip(self._rebuilds, self._late, strict=True):
             if self._given_up:
                 return
-            images = one.making.perform() or {}
+            images = one.making.perform(scratch) or {}
             for index, image in images.items():
                 one.writes[index].perform(image, late[index])
+        self._scratches.give_back(scratch)
 
     def _end(self) -> None:
         self._given_up = True

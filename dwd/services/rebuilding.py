@@ -18,7 +18,7 @@ from dwd.model.ids import BrickId, SegmentId, ShardIndex, VolumeId
 from dwd.model.segment import Segment
 from dwd.services.brick_calls import BrickCalls, ShardWrite
 from dwd.services.bricks import Bricks
-from dwd.services.rebuild_batch import QuickRebuild, Rebuild, RebuildBatch
+from dwd.services.rebuild_batch import QuickRebuild, Rebuild, RebuildBatch, Scratches
 from dwd.services.segment_counters import SegmentStatistics
 from dwd.services.segment_reading import SegmentReader, lost
 from dwd.services.shard_making import ShardMaking, Source, shard_image
@@ -44,6 +44,7 @@ class Rebuilder:
         self._calls = calls
         self._reader = reader
         self._counters = counters
+        self._scratches = Scratches()
         self.in_progress: set[SegmentId] = set()  # their new shards are named by no record yet
 
     async def rebuild_quickly(self, rebuilds: Sequence[Rebuild]) -> list[bool]:
@@ -104,7 +105,8 @@ class Rebuilder:
 
     async def _perform(self, batch: Sequence[QuickRebuild]) -> None:
         try:
-            await RebuildBatch(batch, self._calls).perform(_QUICK_S_MAX)
+            if batch:
+                await RebuildBatch(batch, self._calls, self._scratches).perform(_QUICK_S_MAX)
         finally:
             await self._abandon([write for one in batch if not one.done for write in one.writes.values()])
         for one in batch:

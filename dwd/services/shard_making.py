@@ -5,6 +5,7 @@ Rules: nothing is made of bytes that were not verified. What goes on as it shoul
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from time import perf_counter
 
 import attrs
@@ -68,27 +69,33 @@ class ShardMaking:
         """Whether it takes the codec."""
         return bool(self._computed)
 
-    def perform(self) -> dict[ShardIndex, ShardImage] | None:
-        """In the thread; None: something is unusual."""
+    @property
+    def scratch_bytes(self) -> int:
+        """How much memory it works in."""
+        return self._length * (len(self._copied) + len(self._sources) + len(self._computed))
+
+    def perform(self, scratch: memoryview) -> dict[ShardIndex, ShardImage] | None:
+        """In the thread; None: something is unusual. What it gives lies in `scratch`."""
+        free = (scratch[at : at + self._length] for at in count(0, self._length))
         try:
-            bodies: dict[ShardIndex, Buffer] = {source.index: self._read(source) for source in self._copied}
+            bodies = {source.index: self._read(source, next(free)) for source in self._copied}
             if self._computed:
-                available = {source.index: bodies.get(source.index) or self._read(source) for source in self._sources}
-                bodies |= Codec(self._segment.protection).reconstruct(available, self._computed, self._length)
+                available = {one.index: bodies.get(one.index) or self._read(one, next(free)) for one in self._sources}
+                computed = {index: next(free) for index in self._computed}
+                Codec(self._segment.protection).reconstruct_into(computed, available, self._length)
+                bodies |= computed
         except (CorruptShard, BrickFault, FormatTooNew):
             return None  # who asked meets it again, and reports it
         return {index: shard_image(self._volume, self._segment, index, body) for index, body in bodies.items()}
 
-    def _read(self, source: Source) -> bytes:
+    def _read(self, source: Source, body: memoryview) -> memoryview:
         if self._given_up:
             raise BrickFault("nobody waits for it any more")
         began = perf_counter()
         self._asked = (source.brick.id, began)
-        body = source.brick.read(self._segment.id, source.index, 0, self._length, wait=True)
+        source.brick.read_into(self._segment.id, source.index, body)
         self._asked = None
         self._seconds.append((source.brick.id, perf_counter() - began))
-        if body is None:
-            raise BrickFault(f"brick {source.brick.id} gave no answer")
         return body
 
     def give_up(self) -> None:

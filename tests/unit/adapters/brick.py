@@ -1,7 +1,10 @@
 """A brick for tests: its identity, shards to put on it, and ways to harm it."""
 
+import ctypes
+import mmap
 import os
 import random
+import time
 from pathlib import Path
 
 from dwd.adapters.brick_directory import BrickDirectory
@@ -52,8 +55,27 @@ def open_descriptors() -> int:
 
 
 def uncache(path: Path) -> None:
-    """Make the kernel forget a file's pages, once nothing is reading ahead any more."""
+    """Make the kernel forget a file's pages; a page that it is busy with stays, so it is asked until none is left."""
     path.read_bytes()
     fd = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(fd)
+    try:
+        for _ in range(200):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not _cached_pages(fd):
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"the kernel keeps pages of {path}")
+    finally:
+        os.close(fd)
+
+
+def _cached_pages(fd: int) -> int:
+    """How many are in memory; asking by reading would bring them there."""
+    length = os.fstat(fd).st_size
+    with mmap.mmap(fd, length, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as mapped:
+        view = (ctypes.c_char * length).from_buffer(mapped)
+        pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
+        status = ctypes.CDLL(None).mincore(ctypes.byref(view), ctypes.c_size_t(length), pages)
+        del view
+    assert status == 0
+    return sum(page & 1 for page in pages)

@@ -51,6 +51,20 @@ def test_shard_is_read_back_anywhere(brick: BrickDirectory) -> None:
     assert file_of(brick).read_bytes() == page + bytes(body)
 
 
+def test_whole_body_is_read_into_a_buffer(brick: BrickDirectory) -> None:
+    """A buffer of the body's length gets all of it, and no file stays open; of another length it is refused."""
+    page, body = shards()[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    buffer = bytearray(len(body) + 2)
+    brick.read_into(SEGMENT, INDEX, memoryview(buffer)[1:-1])
+    assert buffer == b"\0" + bytes(body) + b"\0"
+    assert brick.statistics().open == 0
+    with pytest.raises(CorruptShard, match="its body has"):
+        brick.read_into(SEGMENT, INDEX, memoryview(buffer))
+    with pytest.raises(BrickFault, match="cannot read shard"):
+        brick.read_into(SegmentId(1), INDEX, memoryview(buffer))
+
+
 def test_shard_survives_reopening(brick: BrickDirectory) -> None:
     """Another daemon finds the shard."""
     image = shards()[INDEX]
@@ -158,6 +172,8 @@ def test_flipped_bytes_anywhere_in_the_file_are_found(brick: BrickDirectory) -> 
             again.read(SEGMENT, INDEX, 0, len(body), wait=True)
         with pytest.raises(CorruptShard):
             again.verify_shard(SEGMENT, INDEX)
+        with pytest.raises(CorruptShard):
+            again.read_into(SEGMENT, INDEX, memoryview(bytearray(len(body))))
         again.close()
         flip(file_of(brick), at)
     brick.verify_shard(SEGMENT, INDEX)
@@ -174,6 +190,8 @@ def test_cut_or_lengthened_file_is_found(brick: BrickDirectory, size: int) -> No
         brick.read(SEGMENT, INDEX, 0, 1, wait=True)
     with pytest.raises(CorruptShard, match=r"the file (ends|has)"):
         brick.verify_shard(SEGMENT, INDEX)
+    with pytest.raises(CorruptShard, match=r"the file (ends|has)"):
+        brick.read_into(SEGMENT, INDEX, memoryview(bytearray(len(body))))
 
 
 def test_another_shard_under_this_name_is_found(brick: BrickDirectory) -> None:
@@ -187,6 +205,8 @@ def test_another_shard_under_this_name_is_found(brick: BrickDirectory) -> None:
         brick.write_shard(SEGMENT, INDEX, image)
         with pytest.raises(CorruptShard, match=r"the file holds shard .* of volume"):
             brick.read(SEGMENT, INDEX, 0, 1, wait=True)
+        with pytest.raises(CorruptShard, match=r"the file holds shard .* of volume"):
+            brick.read_into(SEGMENT, INDEX, memoryview(bytearray(len(image[1]))))
         brick.remove_shard(SEGMENT, INDEX)
 
 

@@ -44,6 +44,13 @@ class FaultyBrick(BrickDirectory):
             self.read_gate.wait(20)
         return super().read(segment, index, offset, length, wait=wait)
 
+    def read_into(self, segment: SegmentId, index: ShardIndex, body: memoryview) -> None:
+        if self.read_failure is not None:
+            raise self.read_failure
+        if self.read_gate is not None:
+            self.read_gate.wait(20)
+        super().read_into(segment, index, body)
+
 
 def record(number: int, uuid: bytes, **changes: object) -> BrickRecord:
     """A row of table K."""

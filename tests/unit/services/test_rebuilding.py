@@ -13,7 +13,7 @@ from dwd.model.limits import BLOCK_BYTES
 from dwd.model.protection import Protection
 from dwd.model.segment import Segment
 from dwd.services import rebuilding
-from dwd.services.rebuild_batch import Rebuild
+from dwd.services.rebuild_batch import Rebuild, Scratches
 from dwd.services.segments import Segments, new_buffer
 from tests.unit.services.bricks import VOLUME, FaultyBrick, make
 
@@ -152,3 +152,17 @@ async def test_brick_that_hangs_in_a_batch_costs_its_patience_once(
 def shards_of(made: dict[int, FaultyBrick], number: BrickId) -> set[tuple[SegmentId, ShardIndex]]:
     """What lies on a brick."""
     return set(made[number].list_shards())
+
+
+def test_memory_to_work_in_is_used_again() -> None:
+    """What was given back is taken next, if it is long enough; two never have the same."""
+    scratches = Scratches()
+    first, second = scratches.take(100), scratches.take(100)
+    assert first.obj is not second.obj
+    scratches.give_back(first)
+    assert scratches.take(50).obj is first.obj
+    scratches.give_back(first)
+    assert len(scratches.take(200)) == 200
+    for _ in range(100):
+        scratches.give_back(memoryview(bytearray(1)))
+    assert len(scratches) <= 4
