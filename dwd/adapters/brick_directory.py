@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Final
 
 from dwd.adapters.brick_faults import brick_errors, read_error
-from dwd.adapters.brick_identity import SHARD_FOLDERS, SHARDS, check_brick, make_brick, probe_brick, shard_directory
+from dwd.adapters.brick_identity import (
+    SHARD_FOLDERS,
+    SHARDS,
+    SUPERBLOCK,
+    check_brick,
+    make_brick,
+    probe_brick,
+    shard_directory,
+)
 from dwd.adapters.cached_open import open_cached
+from dwd.adapters.direct_write import DIRECT_BYTES_MIN, Staging, can_write_directly
 from dwd.adapters.durable_files import create_file
 from dwd.adapters.shard_files import OpenShard, OpenShards, OpenShardsStatistics
 from dwd.codec.blocks import covering_blocks, verify_blocks
@@ -58,6 +67,7 @@ class BrickDirectory:
         self._open = OpenShards()
         with brick_errors(path, "look at its folder"):
             self._folder = _folder_id(path)
+            self._staging = Staging() if can_write_directly(path / SUPERBLOCK) else None
 
     @property
     def id(self) -> BrickId:
@@ -113,7 +123,21 @@ class BrickDirectory:
             BrickFault: anything else, also that the shard exists.
         """
         with brick_errors(self._path, f"write shard {segment:016x}.{index}"):
-            create_file(self._file(segment, index), image)
+            if sum(map(len, image)) < DIRECT_BYTES_MIN or not self._create_directly(self._file(segment, index), image):
+                create_file(self._file(segment, index), image)
+
+    def _create_directly(self, path: Path, image: Sequence[bytes | memoryview]) -> bool:
+        """Around the page cache; False: this file system has no such way."""
+        if self._staging is None:
+            return False
+        try:
+            create_file(path, image, self._staging)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # its blocks are larger than any that is known
+                raise
+            self._staging = None
+            return False
+        return True
 
     def read(self, segment: SegmentId, index: ShardIndex, offset: int, length: int, *, wait: bool) -> bytes | None:
         """Bytes [offset, offset+length) of a shard's body, each block verified against its checksum.

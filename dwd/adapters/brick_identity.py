@@ -21,7 +21,8 @@ from dwd.wire.shown import shown_name
 SHARDS: Final = "shards"
 SHARD_FOLDERS: Final = 256
 
-_COPIES: Final = ("superblock", "superblock.copy")
+SUPERBLOCK: Final = "superblock"
+_COPIES: Final = (SUPERBLOCK, "superblock.copy")
 _PROBE: Final = "probe"
 _DIRECTORY_MODE: Final = 0o700
 # What an empty disk has, and what a making that was interrupted leaves

@@ -6,19 +6,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from dwd.adapters.direct_write import Staging
+
 _FILE_MODE: Final = 0o600
 _DIRECTORY_MODE: Final = 0o700
 
 
-def create_file(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+def create_file(path: Path, parts: Sequence[bytes | memoryview], staging: Staging | None = None) -> None:
     """Write a new file under its final name; it and its name are durable when this returns.
 
-    A failure leaves no file behind, unless the machine stops: what reads it must be able to tell.
+    With `staging`, around the page cache. A failure leaves no file behind, unless the machine stops: what reads it
+    must be able to tell.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(path, flags if staging is None else flags | os.O_DIRECT, _FILE_MODE)
     try:
         try:
-            _write_all(fd, parts)
+            if staging is None:
+                _write_all(fd, parts)
+            else:
+                staging.write(fd, parts)
             os.fdatasync(fd)
         finally:
             os.close(fd)

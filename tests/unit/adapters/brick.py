@@ -61,7 +61,7 @@ def uncache(path: Path) -> None:
     try:
         for _ in range(200):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            if not _cached_pages(fd):
+            if not cached_pages(path):
                 return
             time.sleep(0.01)
         raise AssertionError(f"the kernel keeps pages of {path}")
@@ -69,13 +69,14 @@ def uncache(path: Path) -> None:
         os.close(fd)
 
 
-def _cached_pages(fd: int) -> int:
+def cached_pages(path: Path) -> int:
     """How many are in memory; asking by reading would bring them there."""
-    length = os.fstat(fd).st_size
-    with mmap.mmap(fd, length, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as mapped:
-        view = (ctypes.c_char * length).from_buffer(mapped)
-        pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
-        status = ctypes.CDLL(None).mincore(ctypes.byref(view), ctypes.c_size_t(length), pages)
-        del view
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        with mmap.mmap(file.fileno(), length, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as mapped:
+            view = (ctypes.c_char * length).from_buffer(mapped)
+            pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
+            status = ctypes.CDLL(None).mincore(ctypes.byref(view), ctypes.c_size_t(length), pages)
+            del view
     assert status == 0
     return sum(page & 1 for page in pages)

@@ -4,6 +4,9 @@ import errno
 import os
 import resource
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,8 @@ from tests.unit.adapters.brick import (
     open_descriptors,
     shards,
 )
+
+_NOBODY = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 
@@ -70,12 +75,27 @@ def test_read_only_brick_is_a_fault(small_disk: Path) -> None:
         open_brick(small_disk / "brick", VOLUME, BRICK)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_brick_of_another_user_is_a_fault(brick: BrickDirectory) -> None:
-    """A folder that the daemon's user may not write is found at opening."""
-    brick.path.chmod(0o500)
-    with pytest.raises(BrickFault, match="cannot write to it: Permission denied"):
-        open_brick(brick.path, VOLUME, BRICK)
+def test_brick_of_another_user_is_a_fault() -> None:
+    """A folder that the daemon's user may not write is found at opening. As root the test is another user for it."""
+    with tempfile.TemporaryDirectory() as folder, _ordinary_user(Path(folder)):
+        create_brick(Path(folder) / "brick", VOLUME, BRICK)
+        (Path(folder) / "brick").chmod(0o500)
+        with pytest.raises(BrickFault, match="cannot write to it: Permission denied"):
+            open_brick(Path(folder) / "brick", VOLUME, BRICK)
+
+
+@contextmanager
+def _ordinary_user(folder: Path) -> Iterator[None]:
+    """Root may write everywhere."""
+    if os.geteuid():
+        yield
+        return
+    os.chown(folder, _NOBODY, _NOBODY)
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_writes_are_synced_file_before_name(brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
