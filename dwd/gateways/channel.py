@@ -13,7 +13,10 @@ from typing import Final
 
 import trio
 
+from dwd.model.units import MIB
+
 SEND_S_MAX: Final = 30.0  # hang up on a peer that does not read what it is sent
+_SEND_BUFFER_BYTES: Final = 4 * MIB  # asked for: with less, reader and writer of a stream wait for each other in turn
 _BUFFERS_MAX: Final = 512  # of one gathering write; IOV_MAX is 1,024
 
 
@@ -24,6 +27,7 @@ class Channel:
         """`on_room` is called when what had to wait has been sent."""
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)  # noqa: FBT003 - the name says it
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._on_room = on_room
         self._queue: deque[memoryview] = deque()
         self._full = trio.Event()  # replaced when the queue is empty again
