@@ -5,6 +5,7 @@ header and checksums verify, which every read checks for the blocks it touches. 
 """
 
 import errno
+import mmap
 import os
 import re
 import shutil
@@ -24,7 +25,8 @@ from dwd.adapters.brick_identity import (
     shard_directory,
 )
 from dwd.adapters.cached_open import open_cached
-from dwd.adapters.direct_write import DIRECT_BYTES_MIN, Staging, can_write_directly
+from dwd.adapters.direct_files import BLOCK_BYTES as DIRECT_BLOCK_BYTES
+from dwd.adapters.direct_files import DIRECT_BYTES_MIN, Staging, can_go_around, fill_directly, is_aligned
 from dwd.adapters.durable_files import create_file
 from dwd.adapters.shard_files import OpenShard, OpenShards, OpenShardsStatistics
 from dwd.codec.blocks import covering_blocks, verify_blocks
@@ -67,7 +69,7 @@ class BrickDirectory:
         self._open = OpenShards()
         with brick_errors(path, "look at its folder"):
             self._folder = _folder_id(path)
-            self._staging = Staging() if can_write_directly(path / SUPERBLOCK) else None
+            self._staging = Staging() if can_go_around(path / SUPERBLOCK) else None
 
     @property
     def id(self) -> BrickId:
@@ -171,11 +173,27 @@ class BrickDirectory:
         For whoever walks over many shards: those that others keep open stay so.
         """
         with self._opened(segment, index, "read") as fd:
-            header = self._decode_header(_read(fd, 0, HEADER_BYTES), fd, segment, index)
+            page, filled = self._fill_directly(segment, index, body)
+            header = self._decode_header(page or _read(fd, 0, HEADER_BYTES), fd, segment, index)
             if header.shard_length != len(body):
                 raise CorruptShard(f"its body has {header.shard_length} bytes instead of {len(body)}")
-            _fill(fd, HEADER_BYTES, body)
+            _fill(fd, HEADER_BYTES + filled, body[filled:])
             verify_blocks(header.checksums, 0, body)
+
+    def _fill_directly(self, segment: SegmentId, index: ShardIndex, body: memoryview) -> tuple[bytes, int]:
+        """The header page, and how many bytes of the body are filled: none, if there is no way around the cache."""
+        blocks = len(body) - len(body) % DIRECT_BLOCK_BYTES
+        if self._staging is None or blocks < DIRECT_BYTES_MIN or not is_aligned(body):
+            return b"", 0
+        with mmap.mmap(-1, HEADER_BYTES) as page:
+            try:
+                with memoryview(page) as view:
+                    count = fill_directly(self._file(segment, index), [view, body[:blocks]])
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._staging, count = None, 0
+            return (page[:], min(blocks, count - HEADER_BYTES)) if count >= HEADER_BYTES else (b"", 0)
 
     def verify_shard(self, segment: SegmentId, index: ShardIndex) -> None:
         """Read all of a shard and check it, header and every block. Blocks. Raises as read()."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from dwd.adapters.direct_write import Staging
+from dwd.adapters.direct_files import Staging
 
 _FILE_MODE: Final = 0o600
 _DIRECTORY_MODE: Final = 0o700

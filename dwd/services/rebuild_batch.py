@@ -5,6 +5,7 @@ goes in company. Whatever is unusual about a segment leaves it undone, and the o
 brick is left behind with all that it has not begun.
 """
 
+import mmap
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -74,12 +75,17 @@ class Scratches:
         try:
             scratch = self._free.pop()
         except IndexError:
-            scratch = memoryview(b"")
-        return scratch if len(scratch) >= length else memoryview(bytearray(length))
+            return _aligned(length)
+        return scratch if len(scratch) >= length else _aligned(length)
 
     def give_back(self, scratch: memoryview) -> None:
         """It is not used any more."""
         self._free.append(scratch)
+
+
+def _aligned(length: int) -> memoryview:
+    """Memory that begins at a page, which is what disks ask for."""
+    return memoryview(mmap.mmap(-1, max(1, length)))
 
 
 class RebuildBatch:

@@ -4,6 +4,7 @@ Rules: nothing is made of bytes that were not verified. What goes on as it shoul
 (a shard that cannot be read, a brick that keeps us waiting) ends it, and who asked goes the long way.
 """
 
+import mmap
 from collections.abc import Iterator, Sequence
 from itertools import count
 from time import perf_counter
@@ -18,6 +19,7 @@ from dwd.ec.segment_image import ShardImage
 from dwd.model.errors import BrickFault, CorruptShard, FormatTooNew
 from dwd.model.ids import BrickId, ShardIndex, VolumeId
 from dwd.model.segment import Segment
+from dwd.model.units import round_up
 from dwd.ports import Brick
 
 
@@ -72,11 +74,16 @@ class ShardMaking:
     @property
     def scratch_bytes(self) -> int:
         """How much memory it works in."""
-        return self._length * (len(self._copied) + len(self._sources) + len(self._computed))
+        return self._stride * (len(self._copied) + len(self._sources) + len(self._computed))
+
+    @property
+    def _stride(self) -> int:
+        """From one body to the next: each begins at a page."""
+        return round_up(self._length, mmap.PAGESIZE)
 
     def perform(self, scratch: memoryview) -> dict[ShardIndex, ShardImage] | None:
         """In the thread; None: something is unusual. What it gives lies in `scratch`."""
-        free = (scratch[at : at + self._length] for at in count(0, self._length))
+        free = (scratch[at : at + self._length] for at in count(0, self._stride))
         try:
             bodies = {source.index: self._read(source, next(free)) for source in self._copied}
             if self._computed:

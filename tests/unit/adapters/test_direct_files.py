@@ -1,6 +1,7 @@
 """Writing around the page cache."""
 
 import errno
+import mmap
 import os
 import random
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ import pytest
 
 from dwd.adapters import brick_directory
 from dwd.adapters.brick_directory import BrickDirectory
-from dwd.adapters.direct_write import DIRECT_BYTES_MIN, Staging, can_write_directly
+from dwd.adapters.direct_files import DIRECT_BYTES_MIN, Staging, can_go_around
 from dwd.adapters.durable_files import create_file
-from dwd.model.errors import NoSpace
+from dwd.model.errors import BrickFault, CorruptShard, NoSpace
 from dwd.model.ids import SegmentId, ShardIndex
-from tests.unit.adapters.brick import cached_pages
+from tests.unit.adapters.brick import INDEX, SEGMENT, cached_pages, file_of, flip, shards
 
 LENGTHS = (1, 4095, 4096, 4097, 300_000, 1 << 20, (1 << 20) + 4096)
 
@@ -110,6 +111,47 @@ def test_only_long_shards_go_around(brick: BrickDirectory, monkeypatch: pytest.M
 def test_a_file_system_tells_beforehand(tmp_path: Path) -> None:
     """Nothing is written to find out; a file that is not there is no answer."""
     (tmp_path / "file").touch()
-    assert can_write_directly(tmp_path / "file") in {True, False}
+    assert can_go_around(tmp_path / "file") in {True, False}
     with pytest.raises(FileNotFoundError):
-        can_write_directly(tmp_path / "none")
+        can_go_around(tmp_path / "none")
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("length", [4 * 300_032, 4 * (1 << 20), 4 * DIRECT_BYTES_MIN - 7])
+def test_a_body_is_read_around_the_cache(brick: BrickDirectory, length: int, aligned: bool) -> None:
+    """Into memory that begins at a page, its pages do not stay; whatever the memory, the bytes are verified."""
+    page, body = shards(length=length)[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    memory = memoryview(mmap.mmap(-1, len(body) + 4096))
+    buffer = memory[: len(body)] if aligned else memory[8 : 8 + len(body)]
+    brick.read_into(SEGMENT, INDEX, buffer)
+    assert buffer == body
+    assert (cached_pages(file_of(brick)) < 10) == (aligned and len(body) >= DIRECT_BYTES_MIN)
+    flip(file_of(brick), len(page) + len(body) - 1)
+    with pytest.raises(CorruptShard, match="block"):
+        brick.read_into(SEGMENT, INDEX, buffer)
+
+
+def test_a_disk_that_refuses_to_be_read_so_is_read_through_the_cache(
+    brick: BrickDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not asked again; any other failure is told."""
+    page, body = shards(length=4 << 20)[INDEX]
+    brick.write_shard(SEGMENT, INDEX, (page, body))
+    buffer = memoryview(mmap.mmap(-1, len(body)))
+    real = os.preadv
+
+    def refuse(code: int) -> None:
+        def preadv(fd: int, parts: list[memoryview], at: int) -> int:
+            if len(parts) == 2:
+                raise OSError(code, os.strerror(code))
+            return real(fd, parts, at)
+
+        monkeypatch.setattr(os, "preadv", preadv)
+
+    refuse(errno.EIO)
+    with pytest.raises(BrickFault):
+        brick.read_into(SEGMENT, INDEX, buffer)
+    refuse(errno.EINVAL)
+    brick.read_into(SEGMENT, INDEX, buffer)
+    assert buffer == body
