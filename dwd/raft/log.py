@@ -1,6 +1,7 @@
 """The log in memory: every entry that may still be needed, and how far it is written, committed and applied.
 
 base <= applied <= committed <= last, applied <= written <= last. The entry at `base` is remembered by its term only.
+What a configuration entry says is in force as long as it is in here: the log tells the membership.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,10 @@ from typing import Final
 
 from dwd.model.checks import invariant
 from dwd.model.ids import LogIndex, Term
-from dwd.raft.types import Entry
+from dwd.raft.configuration import Placed
+from dwd.raft.membership import Membership
+from dwd.raft.record import Recovery
+from dwd.raft.types import Entry, Manifest
 
 ENTRY_OVERHEAD_BYTES: Final = 32  # of an encoded entry, at most, beside its data
 
@@ -16,15 +20,18 @@ ENTRY_OVERHEAD_BYTES: Final = 32  # of an encoded entry, at most, beside its dat
 class RaftLog:
     """Entries behind `base`, of which those up to `written` are in the WAL."""
 
-    def __init__(self, base_index: LogIndex, base_term: Term, entries: list[Entry], applied: LogIndex) -> None:
+    def __init__(self, recovery: Recovery, membership: Membership, applied: LogIndex) -> None:
         """Begin with what the WAL held; the state store has applied the entries up to `applied`."""
-        self._base_index = base_index
-        self._base_term = base_term
-        self._entries = entries
+        self.membership = membership
+        self.offered: Manifest | None = None  # the newest snapshot that this node can give away
+        self._base_index = recovery.base_index
+        self._base_term = recovery.base_term
+        self._entries = recovery.entries
         self.written = self.last_index
         self.committed = applied
         self.applied = applied
-        invariant(base_index <= applied <= self.last_index, "R2", f"{base_index} <= {applied} <= {self.last_index}")
+        invariant(self._base_index <= applied <= self.last_index, "R2", (self._base_index, applied, self.last_index))
+        self.commit_to(LogIndex(min(recovery.hard_state.commit, self.last_index)))
 
     @property
     def base_index(self) -> LogIndex:
@@ -61,9 +68,14 @@ class RaftLog:
         return found
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries at the end: what a leader does."""
+        """Add commands at the end: what a leader does."""
         invariant(not entries or entries[0].index == self.last_index + 1, "R3", "entries are consecutive")
         self._entries.extend(entries)
+
+    def append_any(self, entries: Sequence[Entry]) -> None:
+        """Add entries at the end, among which may be configurations."""
+        self.append(entries)
+        self.membership.took(entries)
 
     def accept(self, previous_index: LogIndex, previous_term: Term, entries: Sequence[Entry]) -> LogIndex | None:
         """Take a leader's entries, replacing what conflicts: what a follower does.
@@ -76,7 +88,7 @@ class RaftLog:
             if self.term(entry.index) != entry.term:
                 if entry.index <= self.last_index:
                     self._truncate(entry.index)
-                self.append(entries[at:])
+                self.append_any(entries[at:])
                 break
         return LogIndex(previous_index + len(entries))
 
@@ -100,8 +112,8 @@ class RaftLog:
 
     def applied_to(self, index: LogIndex) -> None:
         """The state store has all entries up to here."""
-        invariant(self.applied <= index <= min(self.committed, self.written), "R5", (self.applied, index))
-        self.applied = index
+        invariant(index <= min(self.committed, self.written), "R5", (index, self.committed, self.written))
+        self.applied = max(self.applied, index)
 
     def unwritten(self, bytes_max: int) -> list[Entry]:
         """The next entries for the WAL."""
@@ -111,6 +123,13 @@ class RaftLog:
         """The next entries for the state store: committed, and in our own WAL."""
         return self.slice(self.applied + 1, min(self.committed, self.written), bytes_max)
 
+    def restore(self, manifest: Manifest) -> None:
+        """A snapshot takes the place of all that is here."""
+        invariant(manifest.index > self.committed, "R16", (manifest.index, self.committed))
+        self._base_index, self._base_term, self._entries = manifest.index, manifest.term, []
+        self.written = self.committed = self.applied = manifest.index
+        self.membership.restored(Placed(manifest.index, manifest.configuration))
+
     def compact(self, index: LogIndex) -> None:
         """Drop the entries up to `index` from memory."""
         if index <= self._base_index:
@@ -119,8 +138,10 @@ class RaftLog:
         term = self.term(index)
         del self._entries[: index - self._base_index]
         self._base_index, self._base_term = index, term or Term(0)
+        self.membership.compacted(index)
 
     def _truncate(self, index: LogIndex) -> None:
         invariant(index > self.committed, "R7", f"truncate at {index}, committed {self.committed}")
         del self._entries[index - self._base_index - 1 :]
         self.written = min(self.written, self.last_index)
+        self.membership.truncated(index)

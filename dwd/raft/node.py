@@ -8,6 +8,9 @@ The shell's loop, for every turn:
 
 At most one Ready is outstanding; ticks, messages and proposals may come in meanwhile and gather for the next.
 
+Who is heard. Requests are heard from anyone, for a new member knows nobody; only members' answers count. Ids are never
+given twice: whoever lost its disk joins anew, under a new one.
+
 Durability. In a group of several voters an entry counts only when it is on stable storage: others rely on this
 node's word after a power cut. So every record with entries must be synced before messages leave or advance() is
 called. In a group of one nobody relies on it but this machine's own users, whom POSIX promises only what they
@@ -18,59 +21,39 @@ follow for the shell: sync the WAL before the state store makes entries durable,
 sync before answering a durability barrier; a change of term or vote is always synced, in a group of one too.
 """
 
-from collections.abc import Callable, Sequence
-from enum import Enum
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import attrs
-
 from dwd.model.checks import invariant
-from dwd.model.errors import NotLeader, Overloaded
+from dwd.model.errors import NotLeader
 from dwd.model.ids import LogIndex, NodeId, Term
 from dwd.model.units import MIB
+from dwd.raft.configuration import Configuration, MemberChange, Placed
 from dwd.raft.log import RaftLog
-from dwd.raft.quorum import Outcome, Voters
+from dwd.raft.member import Group, Member, Role
+from dwd.raft.membership import NOBODY_YET, Membership
+from dwd.raft.progress import Progress
 from dwd.raft.record import Recovery
-from dwd.raft.replication import APPEND_BYTES_MAX, Replication
+from dwd.raft.replication import APPEND_BYTES_MAX
 from dwd.raft.types import (
     NOBODY,
-    Append,
-    AppendReply,
     Entry,
-    EntryKind,
     HardState,
-    Heartbeat,
-    HeartbeatReply,
+    Manifest,
     Message,
+    ReadContext,
+    ReadReply,
+    ReadRequest,
     Ready,
-    VoteReply,
-    VoteRequest,
 )
 
-ELECTION_TICKS: Final = 10  # and up to as many more by chance; also how long a leader is trusted
-HEARTBEAT_TICKS: Final = 1
+__all__ = ["APPLY_BYTES_MAX", "WRITE_BYTES_MAX", "Group", "RaftNode", "Role"]
+
 WRITE_BYTES_MAX: Final = 4 * MIB  # of one Ready: the rest comes with the next
 APPLY_BYTES_MAX: Final = 4 * MIB  # of one Ready: the rest comes with the next
-UNAPPLIED_BYTES_MAX: Final = 64 * MIB  # refuse: what a leader took and has not seen applied
+INCARNATIONS: Final = 1 << 62  # of which a node draws one at each start
 
 invariant(APPEND_BYTES_MAX <= WRITE_BYTES_MAX, "R9", "what a message brings must fit in a record")
-
-
-class Role(Enum):
-    """What a node is in its term."""
-
-    FOLLOWER = "follower"
-    PRE_CANDIDATE = "pre-candidate"  # asks whether it could win, and changes nobody's term by asking
-    CANDIDATE = "candidate"
-    LEADER = "leader"
-
-
-@attrs.frozen
-class Group:
-    """Who this node is, and with whom."""
-
-    node: NodeId
-    voters: Voters
 
 
 class RaftNode:
@@ -79,30 +62,24 @@ class RaftNode:
     def __init__(self, group: Group, recovery: Recovery, applied: LogIndex, draw: Callable[[int], int]) -> None:
         """Begin as a follower with what the WAL gave back and what the state store has applied.
 
-        `draw(n)` gives a number in [0, n) by chance.
+        `draw(n)` gives a number in [0, n) by chance. A witness, which has no store, has applied `recovery.base_index`.
 
         Raises:
             CorruptWal: log and state store do not belong together.
         """
         recovery.check_applied(applied)
         self._id = group.node
-        self._voters = group.voters
-        self._others = sorted(group.voters.everyone - {group.node})
-        self._alone = group.voters.everyone == {group.node}
-        self._draw = draw
-        self._log = RaftLog(recovery.base_index, recovery.base_term, recovery.entries, applied)
-        self._log.commit_to(LogIndex(min(recovery.hard_state.commit, self._log.last_index)))
-        self._term = recovery.hard_state.term
-        self._vote = recovery.hard_state.vote
-        self._written_promise = (self._term, self._vote)
-        self._role = Role.FOLLOWER
-        self._leader = NOBODY
-        self._elapsed = 0
-        self._timeout = ELECTION_TICKS + draw(ELECTION_TICKS)
-        self._votes: dict[NodeId, bool] = {}
-        self._replication: Replication | None = None  # of a leader
-        self._unapplied_bytes = 0
-        self._messages: list[Message] = []
+        self._group = group
+        self._membership = Membership(group.node, _configurations(group, recovery))
+        self._membership.compacted(recovery.base_index)
+        self._log = RaftLog(recovery, self._membership, applied)
+        self._member = Member(group, recovery.hard_state, self._log, draw)
+        self._elections = self._member.elections
+        self._written_promise = (self._elections.term, self._elections.vote)
+        self._silent_until = LogIndex(0)  # what was counted without a sync, when there were no others, must be synced
+        self._incarnation = draw(INCARNATIONS)
+        self._read_number = 0
+        self._reading: ReadContext | None = None  # asked since the last Ready
         self._outstanding: Ready | None = None
 
     @property
@@ -113,86 +90,187 @@ class RaftNode:
     @property
     def role(self) -> Role:
         """What it is now."""
-        return self._role
+        return self._member.role
 
     @property
     def term(self) -> Term:
         """The latest term it has seen."""
-        return self._term
+        return self._elections.term
+
+    @property
+    def vote(self) -> NodeId:
+        """Who has its vote in this term, or NOBODY."""
+        return self._elections.vote
 
     @property
     def leader(self) -> NodeId:
         """Who leads, as far as this node knows, or NOBODY."""
-        return self._leader
+        return self._member.leader
 
     @property
     def log(self) -> RaftLog:
         """The log, for reading its cursors."""
         return self._log
 
-    def tick(self) -> None:
-        """A unit of time has passed."""
-        self._elapsed += 1
-        if self._replication is not None:
-            self._tick_leader(self._replication)
-        elif self._alone or self._elapsed >= self._timeout:
-            self._campaign()
+    @property
+    def is_witness(self) -> bool:
+        """Whether it keeps the log only."""
+        return self._group.witness
+
+    @property
+    def configuration(self) -> Configuration:
+        """The members, by the last word in its log."""
+        return self._membership.current
+
+    def configuration_at(self, index: LogIndex) -> Configuration:
+        """The members as of an entry: what a snapshot's manifest says."""
+        return self._membership.at(index)
+
+    @property
+    def progress(self) -> Mapping[NodeId, Progress]:
+        """What a leader knows of each follower, for reading; nothing on other nodes."""
+        leadership = self._member.leadership
+        return leadership.progress if leadership is not None else {}
+
+    @property
+    def transferee(self) -> NodeId | None:
+        """To whom this leader is handing over."""
+        leadership = self._member.leadership
+        return leadership.transferee if leadership is not None else None
+
+    @property
+    def snapshot_wanted(self) -> bool:
+        """Whether a follower waits for a snapshot newer than the one that was offered.
+
+        One is taken while the shell has applied exactly what `log.applied` says: between step() and the Ready that
+        installs another's snapshot it has not.
+        """
+        leadership = self._member.leadership
+        return leadership is not None and leadership.snapshot_wanted
+
+    def tick(self, now_ns: int = 0) -> None:
+        """A unit of time has passed. `now_ns` is this node's own clock (see lease.py), if there are leases."""
+        self._member.tick(now_ns)
 
     def propose(self, payloads: Sequence[bytes]) -> LogIndex:
         """Add commands to the log and return the index of the last. They count when they come back as committed.
 
         Raises:
-            NotLeader: another node leads, or none.
+            NotLeader: another node leads or is about to, or none.
             Overloaded: too much is not yet applied.
         """
-        if self._replication is None:
-            raise NotLeader(f"node {self._id} does not lead; node {self._leader} does, as far as it knows")
-        sizes = [len(payload) for payload in payloads]
-        size = sum(sizes)
-        if self._unapplied_bytes > 0 and self._unapplied_bytes + size > UNAPPLIED_BYTES_MAX:
-            raise Overloaded(f"{self._unapplied_bytes} bytes of proposals are not applied yet")
-        invariant(max(sizes, default=0) <= APPEND_BYTES_MAX, "R10", ("bytes of commands", sizes))
-        term, first = self._term, self._log.last_index + 1
-        command = EntryKind.COMMAND
-        self._log.append(
-            [Entry(term, LogIndex(index), command, payload) for index, payload in enumerate(payloads, first)]
-        )
-        self._unapplied_bytes += size
-        self._replication.broadcast()
-        return self._log.last_index
+        return self._member.leading().propose(payloads)
+
+    def propose_change(self, changes: Sequence[MemberChange]) -> LogIndex:
+        """Begin a change of membership and return its first entry's index.
+
+        It is done when a configuration that is not joint is committed; the leader sees to that by itself.
+
+        Raises:
+            NotLeader: another node leads or is about to, or none.
+            Overloaded: another change is under way, or this leader is so new that it cannot know. Ask again.
+            BadRequest: the changes make no sense together, or here.
+            NotSafe: the group could not work afterwards.
+        """
+        was_alone = self._membership.alone
+        index = self._member.leading().propose_change(changes)
+        if was_alone:
+            self._silent_until = index
+        return index
+
+    def transfer(self, target: NodeId) -> None:
+        """Let another voter lead: it is brought up to date and asked to stand. Proposals are refused meanwhile.
+
+        It ends with a new leader, or after an election time-out.
+
+        Raises:
+            NotLeader: this node does not lead.
+            BadRequest: the target is no other voter with a state.
+        """
+        self._member.leading().transfer(target)
+
+    def read_index(self) -> ReadContext:
+        """Ask how far the log must be applied for a read to miss nothing.
+
+        All who ask between two Readys share a context. The answer comes in Ready.reads, unless a message is lost or the
+        leader changes: then never, and after an election time-out one asks again, in a new context.
+
+        Raises:
+            NotLeader: there is no leader to ask.
+        """
+        if self._member.leader == NOBODY:
+            raise NotLeader(f"node {self._id} knows no leader")
+        if self._reading is None:
+            self._read_number += 1
+            self._reading = ReadContext(self._id, self._incarnation, self._read_number)
+        return self._reading
+
+    def lease_read(self, now_ns: int) -> LogIndex | None:
+        """How far the log must be applied for a read at this time to miss nothing; None: ask by read_index()."""
+        leadership = self._member.leadership
+        if leadership is None or not leadership.lease_holds(now_ns):
+            return None
+        return self._log.committed
+
+    def offer_snapshot(self, manifest: Manifest) -> None:
+        """This node has a snapshot that it can give away: durable, and not ahead of what counts here.
+
+        A witness has no state to take one of: it offers what it was given, or fetched from another.
+        """
+        invariant(manifest.index <= self._log.applied, "R17", (manifest.index, self._log.applied))
+        self._log.offered = manifest
+        if self._member.leadership is not None:
+            self._member.leadership.offered()
+
+    def report_snapshot(self, node: NodeId, *, ok: bool) -> None:
+        """A follower has the content that a manifest promised it, or failed to get it."""
+        if self._member.leadership is not None:
+            self._member.leadership.report_snapshot(node, ok=ok)
+
+    def report_unreachable(self, node: NodeId) -> None:
+        """A message to a node was lost for certain."""
+        if self._member.leadership is not None:
+            self._member.leadership.report_unreachable(node)
+
+    def compact(self, index: LogIndex) -> None:
+        """Drop applied entries from memory. While there are others, only what the offered snapshot stands for."""
+        if not self._membership.alone:
+            offered = self._log.offered
+            index = min(index, offered.index if offered is not None else LogIndex(0))
+        self._log.compact(index)
 
     def step(self, message: Message) -> None:
         """A message has arrived. It may be late, doubled, or from a node that knows less."""
-        if message.sender not in self._voters.everyone or message.to != self._id:
-            return
-        if message.term > self._term:
-            if self._ignores_for_its_leader(message):
-                return
-            if not _is_hypothetical(message):
-                leads = isinstance(message, Append | Heartbeat)
-                self._become_follower(message.term, message.sender if leads else NOBODY)
-        elif message.term < self._term:
-            self._answer_the_past(message)
-            return
-        self._dispatch(message)
+        stranger = isinstance(message, ReadReply) and message.context.incarnation != self._incarnation
+        if message.to == self._id and not stranger:
+            self._member.step(message)
 
     def ready(self) -> Ready | None:
         """What to do next, or None. Follow it with advance() before asking again."""
         invariant(self._outstanding is None, "R11", "ready() before advance()")
-        entries = self._log.unwritten(WRITE_BYTES_MAX)
-        promise = (self._term, self._vote)
-        promised = promise != self._written_promise
-        committed = self._log.unapplied(APPLY_BYTES_MAX)
-        # A reply speaks of the whole log: it waits until the last part of the log goes with it.
-        messages: list[Message] = []
-        if not entries or entries[-1].index == self._log.last_index:
-            messages = self._messages[:]
-            self._messages.clear()
-        if not (entries or promised or committed or messages):
+        member, log = self._member, self._log
+        leadership = member.leadership
+        if self._reading is not None or (leadership is not None and leadership.reads.gathered):
+            self._ask_for_reads()
+        snapshot = member.following.take_restored()
+        entries = log.unwritten(WRITE_BYTES_MAX)
+        promise = (self._elections.term, self._elections.vote)
+        promised = promise != self._written_promise or snapshot is not None
+        committed = log.unapplied(APPLY_BYTES_MAX) if not self._group.witness else self._keep_committed()
+        messages = self._sendable(entries) if member.messages else []
+        if not (entries or promised or committed or messages or member.answers):
             return None
-        hard_state = HardState(self._term, self._vote, self._log.committed) if entries or promised else None
-        must_sync = promised or (bool(entries) and not self._alone)
-        self._outstanding = Ready(hard_state, entries, must_sync, messages, committed)
+        hard_state: HardState | None = None
+        must_sync = promised
+        if entries or promised:
+            before = entries[0].index - 1 if entries else log.last_index
+            known = self._membership.since(LogIndex(min(before, log.committed))) if self._membership.index else ()
+            hard_state = HardState(*promise, log.committed, known)
+            # A configuration is a promise, too: whoever it names relies on what was counted before.
+            must_sync = promised or (bool(entries) and (not self._membership.alone or self._membership.index > before))
+        reads = tuple(member.answers)
+        member.answers.clear()
+        self._outstanding = Ready(hard_state, entries, must_sync, messages, committed, snapshot, reads)
         return self._outstanding
 
     def advance(self, ready: Ready) -> None:
@@ -201,172 +279,47 @@ class RaftNode:
         self._outstanding = None
         if ready.committed:
             self._log.applied_to(ready.committed[-1].index)
-            done = sum(len(entry.data) for entry in ready.committed)
-            self._unapplied_bytes = max(0, self._unapplied_bytes - done)
+            if self._member.leadership is not None:
+                self._member.leadership.applied(sum(len(entry.data) for entry in ready.committed))
         if ready.hard_state is not None:
             self._written_promise = (ready.hard_state.term, ready.hard_state.vote)
         if ready.entries:
             self._log.written_to(ready.entries[-1])
-            if self._replication is not None:
-                self._replication.commit()
+            self._member.wrote()
 
-    def compact(self, index: LogIndex) -> None:
-        """Drop applied entries from memory. In a group of several, only what every voter has."""
-        if self._replication is not None:
-            index = min(index, self._replication.least_match(index))
-        if self._alone or self._replication is not None:
-            self._log.compact(index)
+    # What Ready is made of
 
-    # Elections
+    def _ask_for_reads(self) -> None:
+        member = self._member
+        context, self._reading = self._reading, None
+        if member.leadership is not None:
+            if context is not None:
+                member.leadership.ask(context)
+            member.leadership.begin_reads()
+        elif context is not None and member.leader != NOBODY:
+            member.messages.append(ReadRequest(self._id, member.leader, member.term, context))
 
-    def _tick_leader(self, replication: Replication) -> None:
-        if self._elapsed >= ELECTION_TICKS:
-            self._elapsed = 0
-            if not replication.hears_a_quorum():
-                # Cut off from its followers, who may have another leader by now.
-                self._become_follower(self._term, NOBODY)
-                return
-        if self._elapsed % HEARTBEAT_TICKS == 0:
-            replication.send_heartbeats()
+    def _keep_committed(self) -> list[Entry]:
+        """A witness has done with an entry when it counts: there is nothing to apply it to."""
+        log = self._log
+        log.applied_to(LogIndex(max(log.applied, min(log.committed, log.written))))
+        return []
 
-    def _campaign(self) -> None:
-        """Ask for votes; first only whether they would be given, so that a hopeless node disturbs nobody."""
-        self._start_timeout()
-        self._leader = NOBODY
-        self._role = Role.PRE_CANDIDATE
-        self._ask_for_votes(Term(self._term + 1), pre=True)
-        if self._votes_say() is Outcome.WON:
-            self._campaign_for_real()
-
-    def _campaign_for_real(self) -> None:
-        self._start_timeout()
-        self._role = Role.CANDIDATE
-        self._term = Term(self._term + 1)
-        self._vote = self._id
-        self._ask_for_votes(self._term, pre=False)
-        if self._votes_say() is Outcome.WON:
-            self._become_leader()
-
-    def _ask_for_votes(self, term: Term, *, pre: bool) -> None:
-        self._votes = {self._id: True}
-        for node in self._others:
-            request = VoteRequest(self._id, node, term, pre, self._log.last_index, self._log.last_term)
-            self._messages.append(request)
-
-    def _votes_say(self) -> Outcome:
-        return self._voters.outcome(self._votes)
-
-    def _start_timeout(self) -> None:
-        self._elapsed = 0
-        self._timeout = ELECTION_TICKS + self._draw(ELECTION_TICKS)
-
-    def _become_follower(self, term: Term, leader: NodeId) -> None:
-        invariant(term >= self._term, "R12", f"term {self._term} to {term}")
-        if term > self._term:
-            self._term, self._vote = term, NOBODY
-        self._role = Role.FOLLOWER
-        self._leader = leader
-        self._replication = None
-        self._unapplied_bytes = 0
-        self._start_timeout()
-
-    def _become_leader(self) -> None:
-        self._role = Role.LEADER
-        self._leader = self._id
-        self._elapsed = 0
-        self._replication = Replication(self._id, self._term, self._voters, self._log, self._messages)
-        self._log.append([Entry(self._term, LogIndex(self._log.last_index + 1), EntryKind.NO_OP, b"")])
-        self._replication.broadcast()
-
-    def _ignores_for_its_leader(self, message: Message) -> bool:
-        """Whether a vote is asked while the leader is well: then nobody gets one, and no term changes."""
-        trusts = self._leader != NOBODY and self._elapsed < ELECTION_TICKS
-        return isinstance(message, VoteRequest) and trusts
-
-    def _answer_the_past(self, message: Message) -> None:
-        """Tell a node of an older term that time has moved on, where silence would leave it stuck."""
-        if isinstance(message, Append | Heartbeat):
-            reply = AppendReply(self._id, message.sender, self._term, False, LogIndex(0), LogIndex(0), Term(0))  # noqa: FBT003
-            self._messages.append(reply)
-        elif isinstance(message, VoteRequest):
-            self._messages.append(VoteReply(self._id, message.sender, self._term, message.pre, False))  # noqa: FBT003
-
-    def _dispatch(self, message: Message) -> None:
-        match message:
-            case VoteRequest():
-                self._on_vote_request(message)
-            case VoteReply():
-                self._on_vote_reply(message)
-            case Append():
-                self._follow(message.sender)
-                self._on_append(message)
-            case Heartbeat():
-                self._follow(message.sender)
-                self._log.commit_to(message.commit)
-                self._messages.append(HeartbeatReply(self._id, message.sender, self._term))
-            case AppendReply() if self._replication is not None:
-                self._replication.on_append_reply(message)
-            case HeartbeatReply() if self._replication is not None:
-                self._replication.on_heartbeat_reply(message)
-            case _:
-                pass  # a reply to what this node no longer is
-
-    def _on_vote_request(self, request: VoteRequest) -> None:
-        free = self._vote in (NOBODY, request.sender) and self._leader in (NOBODY, request.sender)
-        able = free or (request.pre and request.term > self._term)
-        ours = (self._log.last_term, self._log.last_index)
-        granted = able and (request.last_term, request.last_index) >= ours
-        if granted and not request.pre:
-            self._vote = request.sender
-            self._start_timeout()
-        term = request.term if granted else self._term
-        self._messages.append(VoteReply(self._id, request.sender, term, request.pre, granted))
-
-    def _on_vote_reply(self, reply: VoteReply) -> None:
-        awaited = Role.PRE_CANDIDATE if reply.pre else Role.CANDIDATE
-        if self._role is not awaited or (reply.pre and reply.granted and reply.term != self._term + 1):
-            return
-        self._votes.setdefault(reply.sender, reply.granted)
-        match self._votes_say():
-            case Outcome.WON if reply.pre:
-                self._campaign_for_real()
-            case Outcome.WON:
-                self._become_leader()
-            case Outcome.LOST:
-                self._become_follower(self._term, NOBODY)
-            case Outcome.PENDING:
-                pass
-
-    # Replication
-
-    def _follow(self, leader: NodeId) -> None:
-        invariant(self._role is not Role.LEADER, "R13", f"nodes {self._id} and {leader} lead in term {self._term}")
-        self._role = Role.FOLLOWER
-        self._leader = leader
-        self._elapsed = 0
-
-    def _on_append(self, message: Append) -> None:
-        if message.previous_index < self._log.committed:
-            # Late: what is committed here equals the leader's log by the rules of elections.
-            self._accept(message.sender, self._log.committed)
-            return
-        last = self._log.accept(message.previous_index, message.previous_term, message.entries)
-        if last is None:
-            hint = self._log.last_not_after(message.previous_index, message.previous_term)
-            accepted = False
-            reply = AppendReply(self._id, message.sender, self._term, accepted, message.previous_index, *hint)
-            self._messages.append(reply)
-            return
-        self._log.commit_to(LogIndex(min(message.commit, last)))
-        self._accept(message.sender, last)
-
-    def _accept(self, leader: NodeId, index: LogIndex) -> None:
-        accepted = True
-        self._messages.append(AppendReply(self._id, leader, self._term, accepted, index, LogIndex(0), Term(0)))
+    def _sendable(self, entries: list[Entry]) -> list[Message]:
+        """A reply speaks of the whole log: it waits until the last part of the log goes with it."""
+        if self._silent_until > self._log.written or (entries and entries[-1].index != self._log.last_index):
+            return []
+        messages = self._member.messages[:]
+        self._member.messages.clear()
+        return messages
 
 
-def _is_hypothetical(message: Message) -> bool:
-    """Whether the message's term is one that nobody is in yet."""
-    if isinstance(message, VoteReply):
-        return message.pre and message.granted
-    return isinstance(message, VoteRequest) and message.pre
+def _configurations(group: Group, recovery: Recovery) -> list[Placed]:
+    """Those in the log, behind the one with which the group was made if the log reaches back to it."""
+    known = recovery.configurations
+    if known and known[0].index <= recovery.base_index:
+        return list(known)
+    made = NOBODY_YET
+    if group.voters is not None:
+        made = Configuration(tuple(sorted(group.voters.incoming)), tuple(sorted(group.voters.outgoing)))
+    return [Placed(LogIndex(0), made), *known]

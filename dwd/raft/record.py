@@ -1,4 +1,4 @@
-"""What a WAL record says (a hard state and entries), and the log that a sequence of records amounts to.
+"""What a WAL record says (a hard state, entries, a snapshot), and the log that a sequence of records amounts to.
 
 Every record has the whole hard state, so the front of the WAL can go without losing it.
 """
@@ -11,7 +11,8 @@ import msgspec
 
 from dwd.model.errors import CorruptWal
 from dwd.model.ids import LogIndex, NodeId, Term
-from dwd.raft.types import Entry, HardState
+from dwd.raft.configuration import Placed, decode_configuration
+from dwd.raft.types import Entry, EntryKind, HardState, Manifest
 
 _MARK_EVERY: Final = 64  # records: forgetting works by whole files, so a coarse map is enough
 
@@ -19,15 +20,18 @@ _MARK_EVERY: Final = 64  # records: forgetting works by whole files, so a coarse
 class _Record(msgspec.Struct, frozen=True, array_like=True):
     hard_state: HardState
     entries: list[Entry]
+    snapshot: Manifest | None = None  # it takes the place of the log before; the entries follow it
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(_Record)
 
 
-def encode_record(hard_state: HardState, entries: list[Entry]) -> bytes:
-    """The payload of a WAL record."""
-    return _encoder.encode(_Record(hard_state, entries))
+def encode_record(hard_state: HardState, entries: list[Entry], snapshot: Manifest | None = None) -> bytes:
+    """The payload of a WAL record; as version 1 wrote it, where there is nothing to say that version 1 had not."""
+    if snapshot is None and not hard_state.configurations:
+        return _encoder.encode(((hard_state.term, hard_state.vote, hard_state.commit), entries))
+    return _encoder.encode(_Record(hard_state, entries, snapshot))
 
 
 class RecordPositions:
@@ -37,8 +41,13 @@ class RecordPositions:
         self._marks: deque[tuple[int, LogIndex]] = deque()
         self._last_marked = -_MARK_EVERY
 
-    def note(self, sequence: int, entries: Sequence[Entry]) -> None:
-        """Record `sequence` holds these entries."""
+    def note(self, sequence: int, entries: Sequence[Entry], snapshot: Manifest | None = None) -> None:
+        """Record `sequence` holds these entries, and perhaps a snapshot before them."""
+        if snapshot is not None:
+            self._marks.clear()
+            self._marks.append((sequence, snapshot.index))
+            self._last_marked = sequence
+            return
         if not entries:
             return
         while self._marks and self._marks[-1][1] >= entries[0].index:
@@ -58,7 +67,11 @@ class RecordPositions:
 
 
 class Recovery:
-    """Folds the records of a WAL, oldest first, into a log and a hard state."""
+    """Folds the records of a WAL, oldest first, into a log and a hard state.
+
+    If there is a `snapshot` and the state store has not applied so much, the node died while it installed it: its
+    content is on the disk, and is installed before anything else.
+    """
 
     def __init__(self, drop_to: LogIndex) -> None:
         """Entries up to `drop_to` are not kept in memory: the state store has them and no follower asks for them."""
@@ -67,6 +80,8 @@ class Recovery:
         self.base_index = LogIndex(0)
         self.base_term = Term(0)
         self.entries: list[Entry] = []
+        self.configurations: list[Placed] = []
+        self.snapshot: Manifest | None = None
         self.positions = RecordPositions()
         self._empty = True
 
@@ -81,9 +96,12 @@ class Recovery:
         except msgspec.DecodeError as error:
             raise CorruptWal(f"record {sequence} of the log cannot be decoded: {error}") from error
         self.hard_state = record.hard_state
+        if record.snapshot is not None:
+            self._begin_behind(record.snapshot)
+        self._place(record.hard_state.configurations, record.entries)
         for entry in record.entries:
             self._take(sequence, entry)
-        self.positions.note(sequence, record.entries)
+        self.positions.note(sequence, record.entries, record.snapshot)
 
     def check_applied(self, applied: LogIndex) -> None:
         """Compare the log with the state store.
@@ -98,10 +116,28 @@ class Recovery:
                 "one of the two is not from this volume's last run; restore both from the same backup"
             )
 
+    def _begin_behind(self, snapshot: Manifest) -> None:
+        self.base_index, self.base_term, self.entries = snapshot.index, snapshot.term, []
+        self.configurations = [Placed(snapshot.index, snapshot.configuration)]
+        self.snapshot = snapshot
+        self._empty = False
+
+    def _place(self, known: Sequence[Placed], entries: Sequence[Entry]) -> None:
+        """Take the configurations before these entries that no record that is left has brought."""
+        first = entries[0].index if entries else None
+        while first is not None and self.configurations and self.configurations[-1].index >= first:
+            self.configurations.pop()
+        for placed in known:
+            newest = self.configurations[-1].index if self.configurations else -1
+            if placed.index > newest and (first is None or placed.index < first):
+                self.configurations.append(placed)
+
     def _take(self, sequence: int, entry: Entry) -> None:
         at = entry.index - self.base_index - 1
         if at > len(self.entries) and not self._empty:
             raise CorruptWal(f"record {sequence} of the log: entries before {entry.index} are missing")
+        if entry.kind is EntryKind.CONFIGURATION:
+            self.configurations.append(Placed(entry.index, decode_configuration(entry.data)))
         if (self._empty and entry.index > 1) or entry.index <= max(self.base_index, self._drop_to):
             # What stands before this entry was forgotten or is not wanted: the state store has it.
             self.base_index, self.base_term, self.entries = entry.index, entry.term, []

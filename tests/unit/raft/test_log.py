@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwd.model.checks import InvariantViolated
-from dwd.model.ids import LogIndex, Term
+from dwd.model.ids import LogIndex, NodeId, Term
+from dwd.raft.configuration import Configuration, Placed
 from dwd.raft.log import ENTRY_OVERHEAD_BYTES, RaftLog
+from dwd.raft.membership import Membership
+from dwd.raft.record import Recovery
 from dwd.raft.types import Entry, EntryKind
 
 
@@ -18,7 +21,10 @@ def entry(term: int, index: int, data: bytes = b"") -> Entry:
 def log(*terms: int, base: int = 0) -> RaftLog:
     """A log with entries of these terms behind `base`."""
     entries = [entry(term, index) for index, term in enumerate(terms, base + 1)]
-    return RaftLog(LogIndex(base), Term(0), entries, LogIndex(base))
+    recovery = Recovery(drop_to=LogIndex(0))
+    recovery.base_index, recovery.entries = LogIndex(base), entries
+    made = Placed(LogIndex(0), Configuration((NodeId(1),)))
+    return RaftLog(recovery, Membership(NodeId(1), [made]), LogIndex(base))
 
 
 def terms(of: RaftLog) -> list[Term]:
@@ -60,7 +66,8 @@ def test_written_is_not_believed_of_an_entry_that_was_replaced() -> None:
 
 def test_slice_is_bounded_but_never_empty() -> None:
     """One entry always fits, or nothing would ever move."""
-    big = RaftLog(LogIndex(0), Term(0), [entry(1, n, bytes(100)) for n in (1, 2, 3)], LogIndex(0))
+    big = log()
+    big.append([entry(1, n, bytes(100)) for n in (1, 2, 3)])
     assert len(big.slice(1, 3, 1)) == 1
     assert len(big.slice(1, 3, 2 * (100 + ENTRY_OVERHEAD_BYTES))) == 2
     assert big.slice(3, 2, 1) == []

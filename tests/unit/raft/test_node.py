@@ -7,7 +7,9 @@ import pytest
 from dwd.model.checks import InvariantViolated
 from dwd.model.errors import CorruptWal, NotLeader, Overloaded
 from dwd.model.ids import LogIndex, NodeId, Term
-from dwd.raft.node import ELECTION_TICKS, UNAPPLIED_BYTES_MAX, WRITE_BYTES_MAX, Group, RaftNode, Role
+from dwd.raft.elections import ELECTION_TICKS
+from dwd.raft.leading import UNAPPLIED_BYTES_MAX
+from dwd.raft.node import WRITE_BYTES_MAX, Group, RaftNode, Role
 from dwd.raft.quorum import Voters
 from dwd.raft.record import Recovery, encode_record
 from dwd.raft.replication import APPEND_BYTES_MAX
@@ -366,9 +368,33 @@ def test_reply_waits_for_the_last_part_of_a_large_write() -> None:
     assert [m.index for m in only(AppendReply, shell.turn())] == [1, 2, 3, 4, 5, 6]
 
 
-def test_strangers_are_not_heard() -> None:
-    """A message of a node outside the group, or for another node, changes nothing."""
+def test_what_is_not_addressed_to_a_node_is_not_heard() -> None:
+    """A message for another node changes nothing."""
     shell = Shell(ME, YOU, THEY)
-    assert shell.step(Heartbeat(NodeId(9), ME, Term(5), LogIndex(0))) == []
     assert shell.step(Heartbeat(YOU, THEY, Term(5), LogIndex(0))) == []
     assert shell.node.term == 0
+
+
+def test_answers_of_strangers_do_not_count() -> None:
+    """Who is no member can neither commit an entry nor keep a leader in place."""
+    shell = leader_of_three()
+    stranger = NodeId(9)
+    shell.step(AppendReply(stranger, ME, Term(1), True, LogIndex(1), LogIndex(0), Term(0)))
+    for _ in range(2 * ELECTION_TICKS):
+        shell.tick()
+        shell.step(HeartbeatReply(stranger, ME, Term(1)))
+    assert (shell.node.log.committed, shell.node.role is Role.LEADER) == (0, False)
+
+
+def test_second_leader_of_a_term_stops_the_first() -> None:
+    """It cannot be: one of the two is broken, and nobody can tell which."""
+    shell = leader_of_three()
+    with pytest.raises(InvariantViolated, match="R13"):
+        shell.step(Heartbeat(YOU, ME, Term(1), LogIndex(0)))
+
+
+def test_follower_that_has_what_was_never_sent_stops_the_leader() -> None:
+    """Whatever it answered, it is not this leader's log."""
+    shell = leader_of_three()
+    with pytest.raises(InvariantViolated, match="R19"):
+        shell.step(AppendReply(YOU, ME, Term(1), True, LogIndex(9), LogIndex(0), Term(0)))

@@ -6,10 +6,12 @@ import pytest
 
 from dwd.model.errors import CorruptWal
 from dwd.model.ids import LogIndex, NodeId, Term
+from dwd.raft.configuration import Configuration, Placed
 from dwd.raft.record import RecordPositions, Recovery, encode_record
-from dwd.raft.types import Entry, EntryKind, HardState
+from dwd.raft.types import Entry, EntryKind, HardState, Manifest
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "raft_record_v1.bin"
+GOLDEN_CHANGED = GOLDEN.with_name("raft_record_v1.1.bin")
 STATE = HardState(Term(3), NodeId(2), LogIndex(70_000))
 
 
@@ -30,6 +32,14 @@ def test_golden_record() -> None:
     """The bytes of a record are what version 1 wrote."""
     no_op = Entry(Term(3), LogIndex(70_000), EntryKind.NO_OP, b"")
     assert encode_record(STATE, [no_op, *entries(3, 70_001, 70_001)]) == GOLDEN.read_bytes()
+
+
+def test_golden_record_of_a_group_that_changed() -> None:
+    """The bytes of a record with configurations and a snapshot are what version 1.1 wrote."""
+    members = Configuration((NodeId(1), NodeId(2)), (NodeId(1),), (NodeId(5),), (), (NodeId(2),))
+    state = HardState(Term(3), NodeId(2), LogIndex(70_000), (Placed(LogIndex(9), members),))
+    snapshot = Manifest(LogIndex(70_000), Term(2), members, b"name")
+    assert encode_record(state, entries(3, 70_001, 70_001), snapshot) == GOLDEN_CHANGED.read_bytes()
 
 
 def test_later_entries_replace_earlier_ones() -> None:
