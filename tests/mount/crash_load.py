@@ -28,7 +28,6 @@ _MAGIC: Final = b"DWRECORD"
 _SIZES: Final = (100, 1000, 4096, 20_000, 70_000, 300_000)
 _FILES_MAX: Final = 40
 _RECORDS_MAX: Final = 24
-_PAGE: Final = 4096
 _SLOT: Final = struct.Struct("<QQQQ")  # requests begun, ended, promises of durability, errors
 _SLOTS_AT: Final = 64
 BOARD_BYTES: Final = 4096
@@ -76,12 +75,17 @@ def _version_of(raw: bytes, worker: int, file: int, place: int) -> int | None:
     return version if raw == record(worker, file, place, version, len(raw)) else None
 
 
-def _is_torn(raw: bytes, candidates: list[bytes], cut: int) -> bool:
-    """Whether it is of two versions, on either side of the page boundary where the kernel cuts a write in two."""
+def _is_torn(raw: bytes, candidates: list[bytes]) -> bool:
+    """Whether it is of two versions, cut once: between two requests of the kernel, or where a segment ends."""
     padded = raw.ljust(len(candidates[0]), b"\0")
-    return {padded[:cut]} <= {each[:cut] for each in candidates} and {padded[cut:]} <= {
-        each[cut:] for each in candidates
-    }
+    fronts = max(_alike(padded, each) for each in candidates)
+    backs = max(_alike(padded[::-1], each[::-1]) for each in candidates)
+    return fronts + backs >= len(padded)
+
+
+def _alike(one: bytes, other: bytes) -> int:
+    """How many bytes at the front are the same."""
+    return next((at for at, (left, right) in enumerate(zip(one, other, strict=True)) if left != right), len(one))
 
 
 # ---- the worker ----
@@ -237,7 +241,7 @@ class Verdict:
     promises: int = 0  # fsyncs that returned
     operations: int = 0
     lost_unsynced: int = 0  # records or names that nobody was promised
-    torn: int = 0  # unsynced records of which one of two requests arrived before the mount died
+    torn: int = 0  # unsynced records of which a part arrived before the mount died
 
 
 @attrs.define(eq=False)
@@ -326,7 +330,7 @@ def _check_file(path: Path, worker: int, number: int, known: _Known, verdict: Ve
         if version is None and not everything and newest:
             candidates = [record(worker, number, place, each, known.size) for each in range(max(safe, 1), newest + 1)]
             candidates += [bytes(known.size)] * (safe == 0)
-            if _is_torn(raw, candidates, -place * known.size % _PAGE):
+            if _is_torn(raw, candidates):
                 verdict.torn += 1
                 continue
         if version is None or not (newest if everything else safe) <= version <= newest:

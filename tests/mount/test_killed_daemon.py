@@ -106,6 +106,18 @@ def _assert_nothing_lost(verdicts: list[Verdict]) -> None:
     assert not problems, "\n".join(problems[:20])
 
 
+def test_garbage_is_not_taken_for_torn() -> None:
+    """What the check forgives is one cut between two versions: no third one, no foreign byte, no hole in the middle."""
+    old, new = bytes(range(1, 200)), bytes(range(2, 201))
+    torn = crash_load._is_torn
+    assert torn(new[:50] + old[50:], [old, new])
+    assert torn(new[:50], [bytes(199), new])
+    assert not torn(new[:50] + old[50:100] + new[100:], [old, new])
+    assert not torn(new[:50] + b"\0" * 50 + new[100:], [bytes(199), new])
+    assert not torn(new[:50] + b"?" + old[51:], [old, new])
+    assert not torn(new[:50], [old, new])
+
+
 def test_daemon_killed_at_random_moments(volume: Volume, load: Load) -> None:
     """Fifty times kill -9 of a busy daemon: 0 lost, 0 corrupt, no operation fails, fsck clean, the same mount."""
     chance = random.Random(_SEED)
